@@ -1,0 +1,75 @@
+"""Geometry of boxes: always xyxy, half-open, in pixels."""
+
+import torch
+from torch import Tensor
+
+
+def rescale_boxes(boxes: Tensor, old_size: tuple[int, int], new_size: tuple[int, int]) -> Tensor:
+    """Rescale boxes with their image and round outwards, so that every pixel they touch is covered.
+
+    Args:
+        boxes: [M, 4] in pixels of the old image.
+        old_size: (height, width) of the old image.
+        new_size: (height, width) of the new one.
+
+    Returns:
+        int64 [M, 4], clipped to the new image, each at least one pixel wide and high.
+    """
+    (old_height, old_width), (height, width) = old_size, new_size
+    scale = torch.tensor(
+        [width / old_width, height / old_height] * 2, dtype=torch.float64, device=boxes.device
+    )
+    scaled = boxes.double() * scale
+    # 1e-6 of a pixel forgives the rounding of the scale itself: 499 * (224 / 499) is 224, not a bit more.
+    low = (scaled[:, :2] + 1e-6).floor().long()
+    high = (scaled[:, 2:] - 1e-6).ceil().long()
+    limit = torch.tensor([width, height], device=boxes.device)
+    low = torch.minimum(low.clamp(min=0), limit - 1)
+    high = torch.maximum(torch.minimum(high, limit), low + 1)
+    return torch.cat([low, high], dim=1)
+
+
+def dilate_boxes(boxes: Tensor, fraction: float, size: tuple[int, int]) -> Tensor:
+    """Grow every box by a fraction of its width (height) on EACH side, as coarse annotations would be.
+
+    Rao et al. 2023, section 5.3.
+
+    Args:
+        boxes: [M, 4].
+        fraction: 0.25 makes a box 1.5 times as wide and as high.
+        size: (height, width) of the image that the result is clipped to.
+
+    Returns:
+        float64 [M, 4].
+    """
+    boxes = boxes.double()
+    margin = (boxes[:, 2:] - boxes[:, :2]) * fraction
+    limit = torch.tensor([size[1], size[0]], dtype=torch.float64, device=boxes.device)
+    low = (boxes[:, :2] - margin).clamp(min=0)
+    high = torch.minimum(boxes[:, 2:] + margin, limit)
+    return torch.cat([low, high], dim=1)
+
+
+def union_masks(boxes: Tensor, owners: Tensor, count: int, size: tuple[int, int]) -> Tensor:
+    """Draw the union of each owner's boxes, all owners at once.
+
+    The corners of the boxes go into a difference image whose double cumulative sum counts, per pixel, the
+    boxes that cover it.
+
+    Args:
+        boxes: int64 [M, 4] within the image.
+        owners: The mask each box belongs to, int64 [M] in [0, count).
+        count: Number of masks P.
+        size: (H, W).
+
+    Returns:
+        bool [P, H, W]; all False for an owner without boxes.
+    """
+    height, width = size
+    difference = torch.zeros(count, height + 1, width + 1, dtype=torch.int32, device=boxes.device)
+    x0, y0, x1, y1 = boxes.unbind(1)
+    one = torch.ones((), dtype=torch.int32, device=boxes.device)
+    for rows, columns, sign in ((y0, x0, one), (y0, x1, -one), (y1, x0, -one), (y1, x1, one)):
+        difference.index_put_((owners, rows, columns), sign, accumulate=True)
+    covered = difference.cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32)
+    return covered[:, :height, :width] > 0
