@@ -1,0 +1,38 @@
+"""B-cos contribution maps."""
+
+from contextlib import AbstractContextManager
+
+from torch import nn
+
+from guidance.attribution.input_x_gradient import InputXGradient
+from guidance.errors import InputError
+from guidance.models.bcos_layers import BcosConv2d, explanation_backward
+
+
+class BcosContributions(InputXGradient):
+    """Contributions of the dynamic linear map: ``sum_c a_c * W(a)_kc`` for class k.
+
+    Böhle et al., "B-cos Networks", CVPR 2022. The gradient of the logit with all dynamic factors held
+    constant is the row k of W(a); at the input, the map sums up to the logit minus its bias. A loss on the
+    map still trains the factors (see :mod:`guidance.models.bcos_layers`).
+
+    Args:
+        layer: Where the map is taken.
+    """
+
+    def check(self, model: nn.Module) -> None:
+        """Refuse a model without B-cos layers.
+
+        Raises:
+            InputError: If it has none, or has no such layer.
+        """
+        super().check(model)
+        if not any(isinstance(module, BcosConv2d) for module in model.modules()):
+            raise InputError(
+                "attributor=bcos explains B-cos networks (model=bcos_small, bcos_resnet18, bcos_resnet50); "
+                "this model has no B-cos layer: use attributor=ixg or attributor=gradcam"
+            )
+
+    def backward_context(self) -> AbstractContextManager[None]:
+        """Hold the dynamic factors constant."""
+        return explanation_backward()

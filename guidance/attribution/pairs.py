@@ -1,0 +1,49 @@
+"""Explain any (image, class) pairs of a batch, without a graph and without a loop over images or classes."""
+
+import torch
+from torch import Tensor, nn
+
+from guidance.attribution.attributor import Attributor
+
+
+def attribute_pairs(
+    attributor: Attributor, model: nn.Module, images: Tensor, pair_images: Tensor, pair_classes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Classify N images and explain P of their (image, class) pairs.
+
+    Each image's first pair is explained by the very pass that classifies it; further pairs of an image are
+    packed, N at a time, into passes of their own. So the cost is that of ``N + extra`` forward and backward
+    passes, wherever the pairs fall, and no pass is larger than N.
+
+    Args:
+        attributor: Makes the maps.
+        model: In evaluation mode, so that images do not depend on each other.
+        images: float [N, 3, H, W].
+        pair_images: int64 [P], positions in ``images``.
+        pair_classes: int64 [P].
+
+    Returns:
+        Logits [N, K] and signed maps [P, h, w], both constants. With P = 0 the maps are [0, 1, 1].
+    """
+    if len(pair_images) == 0:
+        with torch.no_grad():
+            logits: Tensor = model(images)
+        return logits, logits.new_zeros(0, 1, 1)
+    order = torch.argsort(pair_images, stable=True)
+    ordered = pair_images[order]
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+
+    classes = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    classes[ordered[first]] = pair_classes[order[first]]
+    logits, activation = attributor.forward(model, images)
+    of_images = attributor.attribute(logits, activation, classes)
+    logits = logits.detach()
+    del activation
+
+    maps = of_images.new_empty(len(pair_images), *of_images.shape[1:])
+    maps[order[first]] = of_images[ordered[first]]
+    for chunk in order[~first].split(len(images)):
+        extra_logits, activation = attributor.forward(model, images[pair_images[chunk]])
+        maps[chunk] = attributor.attribute(extra_logits, activation, pair_classes[chunk])
+    return logits, maps

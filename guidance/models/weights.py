@@ -1,0 +1,123 @@
+"""Start weights: from a file or a release, into a model with possibly other classes."""
+
+import logging
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from guidance.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def download_weights(url: str) -> dict[str, Tensor]:
+    """Fetch a state dict once into torch's cache and verify it by the hash in its file name.
+
+    Raises:
+        InputError: If it cannot be fetched or its hash is wrong.
+    """
+    try:
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"could not fetch the pretrained weights {url}: {error}. Fetch the file elsewhere and give it as "
+            "model.checkpoint, or set model.pretrained=false"
+        ) from error
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read the weights of a model from a file, without running anything that the file may contain.
+
+    Args:
+        path: A checkpoint of this project, a state dict saved by torch, or a ``.safetensors`` file.
+
+    Returns:
+        The state dict, without the prefix that the training module puts before a model's names.
+
+    Raises:
+        InputError: If the file is missing or holds no weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"model.checkpoint: no file {path}")
+    try:
+        content = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise InputError(f"model.checkpoint: {path} is not a readable file of weights: {error}") from error
+    weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise InputError(f"model.checkpoint: {path} holds no state dict")
+    of_model = {
+        name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")
+    }
+    return of_model or dict(weights)
+
+
+def load_start_weights(model: nn.Module, path: str | Path) -> None:
+    """Copy the weights of a file into a model.
+
+    The file may hold the whole model (a checkpoint of this project) or its network alone (the released
+    B-cos weights, torchvision's). A classifier for other classes is left out, with a warning.
+
+    Args:
+        model: A :class:`guidance.models.Classifier`, changed in place.
+        path: See :func:`read_state_dict`.
+
+    Raises:
+        InputError: If the file is unreadable or belongs to another architecture.
+    """
+    weights = read_state_dict(path)
+    whole = any(name.startswith("network.") for name in weights)
+    target = model if whole else model.get_submodule("network")
+    copy_weights(target, weights, str(path))
+
+
+def copy_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Copy weights whose names and shapes match, and leave out a head with another number of outputs.
+
+    Args:
+        module: Changed in place.
+        weights: A state dict.
+        source: Where they come from, for messages.
+
+    Raises:
+        InputError: If names are missing or unknown, or a tensor that is not the head's has another shape.
+    """
+    own = module.state_dict()
+    unknown = [name for name in weights if name not in own]
+    missing = [name for name in own if name not in weights]
+    # Heads differ in their first dimension, the number of classes, and in nothing else.
+    other_shape = [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    wrong = [
+        name
+        for name in other_shape
+        if own[name].ndim == 0 or own[name].shape[1:] != weights[name].shape[1:] or len(other_shape) > 2
+    ]
+    if unknown or missing or wrong:
+        raise InputError(
+            f"{source} belongs to another model: "
+            f"{_some(missing)} missing, {_some(unknown)} unknown, {_some(wrong)} of another shape"
+        )
+    module.load_state_dict({**own, **{n: v for n, v in weights.items() if n not in other_shape}})
+    if other_shape:
+        warnings.warn(
+            f"{source} was trained for {len(weights[other_shape[0]])} classes, not "
+            f"{len(own[other_shape[0]])}: {', '.join(other_shape)} starts at random",
+            stacklevel=2,
+        )
+    log.info("start weights: %s", source)
+
+
+def _some(names: list[str]) -> str:
+    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "none"

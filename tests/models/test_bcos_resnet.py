@@ -1,0 +1,245 @@
+"""B-cos ResNets: equal to ``bcos``, dynamic linear, and with the right gradients of a guided loss."""
+
+from hashlib import sha256
+from math import log
+from pathlib import Path
+
+import bcos.models.resnet as reference
+import pytest
+import torch
+from bcos.models.pretrained import URLS
+from bcos.modules.norms import BatchNormUncentered2d, NoBias
+from torch import Tensor, nn
+
+from guidance.attribution import BcosContributions
+from guidance.errors import InputError
+from guidance.losses import EnergyLoss
+from guidance.models import BcosConv2d, Classifier, UncenteredBatchNorm2d, bcos_resnet, bcos_small
+from guidance.models.bcos_layers import dynamic_scale
+
+
+def with_statistics(model: nn.Module) -> None:
+    """Give batch norms the statistics of some images, as if trained; all outputs keep a normal size."""
+    model.train()
+    generator = torch.Generator().manual_seed(3)
+    parameter = next(model.parameters())
+    with torch.no_grad():
+        for _ in range(8):
+            model(torch.rand(4, 3, 64, 64, generator=generator).to(parameter.dtype))
+    model.eval()
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("training", [False, True])
+def test_equals_the_package(depth: int, training: bool) -> None:
+    torch.manual_seed(0)
+    ours = bcos_resnet(depth, num_classes=20)
+    with_statistics(ours)
+    theirs = getattr(reference, f"resnet{depth}")(
+        num_classes=20, norm_layer=NoBias(BatchNormUncentered2d), logit_bias=-log(19)
+    )
+    theirs.load_state_dict(ours.network.state_dict())
+    ours.train(training)
+    theirs.train(training)
+
+    images = torch.rand(2, 3, 64, 64)
+    if training:  # statistics of two images amplify float32 rounding through fifty layers
+        ours, theirs, images = ours.double(), theirs.double(), images.double()
+    classes = torch.tensor([3, 17])
+    attributor = BcosContributions()
+    logits, activation = attributor.forward(ours, images)
+    maps = attributor.attribute(logits, activation, classes)
+
+    x = torch.cat([images, 1 - images], 1).requires_grad_()
+    with theirs.explanation_mode():
+        expected = theirs(x)
+        (gradient,) = torch.autograd.grad(expected.gather(1, classes[:, None]).sum(), x)
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+    expected_maps = (x * gradient).sum(1).detach()
+    largest = expected_maps.abs().amax()
+    torch.testing.assert_close(maps / largest, expected_maps / largest, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["small", "18"])
+def test_contributions_sum_to_the_logit_minus_its_bias(model: str) -> None:
+    torch.manual_seed(0)
+    network = bcos_small(6, width=8) if model == "small" else bcos_resnet(18, 6)
+    network = network.double()
+    with_statistics(network)
+    attributor = BcosContributions()
+    logits, activation = attributor.forward(network, torch.rand(3, 3, 64, 64, dtype=torch.float64))
+    classes = torch.tensor([0, 5, 2])
+    maps = attributor.attribute(logits, activation, classes)
+    expected = logits.detach().gather(1, classes[:, None])[:, 0] + log(5)
+    torch.testing.assert_close(maps.sum((1, 2)), expected, rtol=1e-10, atol=1e-10)
+
+
+class TwoPass:
+    """A slow reference for guided gradients that needs no custom backward.
+
+    A first pass records every dynamic factor, as a function of the parameters. A second pass applies the
+    layers to a fresh leaf with these factors as given tensors: it is linear in the leaf, so its ordinary
+    gradient is W(x), and W(x) depends on the parameters through weights and factors alike.
+    """
+
+    def __init__(self, model: Classifier) -> None:
+        self.model = model
+        self.factors: list[Tensor] = []
+        self.replay = False
+
+    def run(self, x: Tensor) -> Tensor:
+        position = 0
+
+        def scaled(value: Tensor, make: Tensor) -> Tensor:
+            nonlocal position
+            if self.replay:
+                factor = self.factors[position]
+            else:
+                factor = make
+                self.factors.append(factor)
+            position += 1
+            return value * factor
+
+        def conv(module: BcosConv2d, args: tuple[Tensor], _: Tensor) -> Tensor:
+            (value,) = args
+            weight = module.linear.weight
+            weight = weight / weight.flatten(1).norm(dim=1)[:, None, None, None]
+            out = nn.functional.conv2d(value, weight, None, module.linear.stride, module.linear.padding)
+            squares = nn.functional.conv2d(
+                value**2, torch.ones_like(weight[:1]), None, module.linear.stride, module.linear.padding
+            )
+            return scaled(out, out.abs() / (squares + 1e-6) ** 0.5)
+
+        def norm(module: UncenteredBatchNorm2d, args: tuple[Tensor], _: Tensor) -> Tensor:
+            (value,) = args
+            mean = value.mean((0, 2, 3), keepdim=True)
+            variance = ((value - mean) ** 2).mean((0, 2, 3)) if module.training else module.running_var
+            return scaled(value, (module.weight / (variance + module.eps) ** 0.5)[:, None, None])
+
+        handles = [
+            module.register_forward_hook(conv if isinstance(module, BcosConv2d) else norm)  # type: ignore[arg-type]
+            for module in self.model.modules()
+            if isinstance(module, BcosConv2d | UncenteredBatchNorm2d)
+        ]
+        try:
+            logits: Tensor = self.model.network(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return logits
+
+    def maps(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.model.encoding(images)
+        logits = self.run(x)
+        self.replay = True
+        leaf = x.clone().requires_grad_()
+        linear = self.run(leaf).gather(1, classes[:, None]).sum()
+        (w,) = torch.autograd.grad(linear, leaf, create_graph=True)
+        return logits, (leaf * w).sum(1)
+
+
+@pytest.mark.parametrize("model", ["small", "18", "50"])
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients_of_a_guided_loss_equal_a_slow_reference(model: str, training: bool) -> None:
+    torch.manual_seed(0)
+    network = bcos_small(6, width=8) if model == "small" else bcos_resnet(int(model), 6)
+    network = network.double()
+    with_statistics(network)
+    network.train(training)
+    images = torch.rand(2, 3, 48, 48, dtype=torch.float64)
+    labels = torch.rand(2, 6, dtype=torch.float64).round()
+    classes = torch.tensor([4, 1])
+    masks = torch.zeros(2, 48, 48, dtype=torch.bool)
+    masks[:, 10:30, 5:25] = True
+
+    def total(logits: Tensor, maps: Tensor) -> Tensor:
+        classification = nn.functional.binary_cross_entropy_with_logits(logits, labels)
+        return classification + EnergyLoss()(maps, masks).sum() + maps.square().sum()
+
+    parameters = list(network.parameters())
+    attributor = BcosContributions()
+    logits, activation = attributor.forward(network, images)
+    maps = attributor.attribute(logits, activation, classes, create_graph=True)
+    ours = torch.autograd.grad(total(logits, maps), parameters)
+    expected_logits, expected_maps = TwoPass(network).maps(images, classes)
+    expected = torch.autograd.grad(total(expected_logits, expected_maps), parameters)
+
+    torch.testing.assert_close(maps, expected_maps, rtol=1e-9, atol=1e-9)
+    for gradient, reference_gradient in zip(ours, expected, strict=True):
+        torch.testing.assert_close(gradient, reference_gradient, rtol=1e-8, atol=1e-8)
+    assert max(gradient.abs().max().item() for gradient in ours) > 1e-3
+
+
+def test_detaching_the_factors_would_lose_gradients() -> None:
+    """What the loss's way to the dynamic factors is worth: without it, the gradient is another."""
+    torch.manual_seed(0)
+    layer = BcosConv2d(2, 3, 3).double()
+    x = torch.rand(1, 2, 5, 5, dtype=torch.float64)
+    out = layer.linear(x)
+    factor = out.abs() / layer.patch_norms(x)
+    weight = layer.linear.weight
+    (full,) = torch.autograd.grad(dynamic_scale(out, factor).sum(), weight, retain_graph=True)
+    (cut,) = torch.autograd.grad(dynamic_scale(out, factor.detach()).sum(), weight)
+    assert (full - cut).abs().max() > 0.1
+
+
+def test_logit_bias_gives_an_untrained_class_the_probability_1_over_k() -> None:
+    bias = bcos_resnet(18, num_classes=20).network.logit_layer.logit_bias
+    assert torch.sigmoid(torch.tensor(bias)).item() == pytest.approx(1 / 20)
+    assert bcos_small(num_classes=2, width=8).network.logit_layer.logit_bias == 0
+
+
+def test_named_layers_have_the_paper_s_resolutions() -> None:
+    model = bcos_resnet(18, num_classes=3).eval()
+    images = torch.rand(1, 3, 64, 64)
+    sizes = {
+        layer: tuple(BcosContributions(layer).forward(model, images)[1].shape[1:]) for layer in model.layers
+    }
+    assert sizes == {
+        "input": (6, 64, 64),
+        "mid1": (64, 16, 16),
+        "mid2": (128, 8, 8),
+        "mid3": (256, 4, 4),
+        "final": (512, 2, 2),
+    }
+
+
+def test_map_at_final_is_the_classifier_s_output_over_its_area() -> None:
+    model = bcos_resnet(18, num_classes=3).eval()
+    with_statistics(model)
+    attributor = BcosContributions("final")
+    logits, activation = attributor.forward(model, torch.rand(2, 3, 96, 96))
+    maps = attributor.attribute(logits, activation, torch.tensor([1, 2]))
+    scores = model.network.fc(activation).detach()
+    torch.testing.assert_close(maps, torch.stack([scores[0, 1], scores[1, 2]]) / 9)
+
+
+def test_wrong_depth_and_single_class_are_refused() -> None:
+    with pytest.raises(InputError, match=r"unknown model.depth '19'. Did you mean '18'"):
+        bcos_resnet(19, 20)
+    with pytest.raises(InputError, match="at least 2 classes; the data set has 1"):
+        bcos_small(1)
+
+
+def test_pretrained_weights_are_verified_and_keep_everything_but_the_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = bcos_resnet(18, num_classes=1000)
+    file = tmp_path / "weights.pth"
+    torch.save(released.network.state_dict(), file)
+    digest = sha256(file.read_bytes()).hexdigest()
+    good = file.rename(tmp_path / f"resnet_18-{digest[:10]}.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(URLS["bcos_final"], "resnet_18", good.as_uri())
+    with pytest.warns(
+        UserWarning, match=r"trained for 1000 classes, not 7: fc.linear.weight starts at random"
+    ):
+        model = bcos_resnet(18, num_classes=7, pretrained=True)
+    torch.testing.assert_close(
+        model.network.layer3[0].conv1.linear.weight, released.network.layer3[0].conv1.linear.weight
+    )
+    bad = tmp_path / "resnet_18-0123456789.pth"
+    bad.write_bytes(good.read_bytes())
+    monkeypatch.setitem(URLS["bcos_final"], "resnet_18", bad.as_uri())
+    with pytest.raises(InputError, match="could not fetch the pretrained weights"):
+        bcos_resnet(18, num_classes=7, pretrained=True)
