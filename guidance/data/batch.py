@@ -50,7 +50,7 @@ class Batch:
         return boxed & self.labels
 
     def guidable(self) -> Tensor:
-        """Return which (image, class) pairs may be guided: present, boxed, in an annotated image; bool [N, K]."""
+        """Return which (image, class) pairs are present, boxed and in an annotated image, bool [N, K]."""
         return self.has_boxes() & self.annotated[:, None]
 
     def masks(self, images: Tensor, classes: Tensor) -> Tensor:

@@ -1,0 +1,75 @@
+import torch
+
+from guidance.data import Batch
+
+
+def make_batch() -> Batch:
+    """Image 0: two boxes of class 1, one of class 0; image 1: class 2 without a box; image 2: nothing."""
+    return Batch(
+        images=torch.zeros(3, 3, 6, 8, dtype=torch.uint8),
+        labels=torch.tensor([[True, True, False], [False, False, True], [False, False, False]]),
+        boxes=torch.tensor([[0, 0, 2, 2], [1, 1, 4, 3], [7, 5, 8, 6]]),
+        box_images=torch.tensor([0, 0, 0]),
+        box_classes=torch.tensor([1, 1, 0]),
+        annotated=torch.tensor([True, True, False]),
+        indices=torch.tensor([5, 6, 7]),
+    )
+
+
+def test_masks_are_the_unions_of_a_pairs_own_boxes() -> None:
+    batch = make_batch()
+    masks = batch.masks(torch.tensor([0, 1, 0, 0]), torch.tensor([0, 2, 1, 2]))
+    expected = torch.zeros(4, 6, 8, dtype=torch.bool)
+    expected[0, 5, 7] = True
+    expected[2, 0:2, 0:2] = True
+    expected[2, 1:3, 1:4] = True
+    assert torch.equal(masks, expected)
+
+
+def test_a_pair_may_be_asked_for_twice_or_not_at_all() -> None:
+    batch = make_batch()
+    masks = batch.masks(torch.tensor([0, 0]), torch.tensor([1, 1]))
+    assert torch.equal(masks[0], masks[1])
+    assert masks[0].sum() == 4 + 6 - 1
+    none = torch.zeros(0, dtype=torch.int64)
+    assert batch.masks(none, none).shape == (0, 6, 8)
+
+
+def test_masks_without_any_box() -> None:
+    batch = make_batch()
+    batch.boxes = torch.zeros(0, 4, dtype=torch.int64)
+    batch.box_images = batch.box_classes = torch.zeros(0, dtype=torch.int64)
+    assert not batch.masks(torch.tensor([0, 1]), torch.tensor([1, 2])).any()
+    assert not batch.has_boxes().any()
+    assert not batch.guidable().any()
+
+
+def test_only_present_boxed_classes_of_annotated_images_are_guidable() -> None:
+    batch = make_batch()
+    expected = torch.tensor([[True, True, False], [False, False, False], [False, False, False]])
+    assert torch.equal(batch.has_boxes(), expected)
+    assert torch.equal(batch.guidable(), expected)
+    batch.annotated[0] = False
+    assert torch.equal(batch.has_boxes(), expected)
+    assert not batch.guidable().any()
+
+
+def test_a_box_of_an_absent_class_does_not_count() -> None:
+    batch = make_batch()
+    batch.labels[0, 1] = False
+    assert batch.has_boxes()[0].tolist() == [True, False, False]
+
+
+def test_all_classes_present() -> None:
+    batch = make_batch()
+    batch.labels[:] = True
+    assert batch.has_boxes()[0].tolist() == [True, True, False]
+    assert not batch.has_boxes()[1:].any()
+
+
+def test_moving_keeps_every_field() -> None:
+    batch = make_batch()
+    moved = batch.to("meta")
+    assert len(moved) == len(batch) == 3
+    assert all(value.device.type == "meta" for value in vars(moved).values())
+    assert list(vars(moved)) == list(vars(batch))

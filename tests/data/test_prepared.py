@@ -1,0 +1,80 @@
+import pytest
+import torch
+from torch import Tensor
+
+from guidance.data import ImageDataset, PreparedDataset, Sample, collate
+
+
+class Fixed(ImageDataset):
+    """Two images: 20 x 10 with two boxes, 8 x 8 with none."""
+
+    classes = ("a", "b")
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Sample:
+        if index == 0:
+            image = torch.full((3, 10, 20), 7, dtype=torch.uint8)
+            image[:, :, 10:] = 200
+            boxes = torch.tensor([[10.0, 0.0, 20.0, 10.0], [0.0, 9.0, 1.0, 10.0]])
+            return Sample(image, torch.tensor([True, True]), boxes, torch.tensor([0, 1]))
+        image = torch.arange(3 * 64, dtype=torch.uint8).reshape(3, 8, 8)
+        return Sample(
+            image, torch.tensor([False, False]), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+        )
+
+    def name(self, index: int) -> str:
+        return str(index)
+
+
+def test_boxes_follow_the_squashed_image() -> None:
+    sample = PreparedDataset(Fixed(), image_size=8)[0]
+    assert sample.image.dtype == torch.uint8
+    assert sample.image.shape == (3, 8, 8)
+    assert sample.boxes.tolist() == [[4, 0, 8, 8], [0, 7, 1, 8]]
+    assert (sample.image[:, :, 5:] == 200).all()
+    assert (sample.image[:, :, :3] == 7).all()
+    assert (sample.labels.tolist(), sample.box_classes.tolist(), sample.index) == ([True, True], [0, 1], 0)
+
+
+def test_an_image_of_the_right_size_is_left_alone() -> None:
+    assert torch.equal(PreparedDataset(Fixed(), image_size=8)[1].image, Fixed()[1].image)
+
+
+def test_boxes_are_dilated_in_the_original_image() -> None:
+    sample = PreparedDataset(Fixed(), image_size=20, box_dilation=0.5)[0]
+    assert sample.boxes.tolist() == [[5, 0, 20, 20], [0, 17, 2, 20]]
+
+
+@pytest.mark.parametrize("annotated", [None, torch.tensor([False, True])])
+def test_the_annotated_flag_travels_with_the_image(annotated: Tensor | None) -> None:
+    prepared = PreparedDataset(Fixed(), 8, annotated)
+    expected = [True, True] if annotated is None else annotated.tolist()
+    assert [prepared[index].annotated for index in range(2)] == expected
+
+
+def test_flags_for_another_number_of_images_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"annotated must be \[2\]"):
+        PreparedDataset(Fixed(), 8, torch.ones(3, dtype=torch.bool))
+
+
+def test_collate_numbers_the_boxes_by_their_image() -> None:
+    prepared = PreparedDataset(Fixed(), 8, torch.tensor([True, False]))
+    batch = collate([prepared[1], prepared[0], prepared[0]])
+    assert batch.images.shape == (3, 3, 8, 8)
+    assert batch.images.dtype == torch.uint8
+    assert batch.labels.tolist() == [[False, False], [True, True], [True, True]]
+    assert batch.boxes.tolist() == [[4, 0, 8, 8], [0, 7, 1, 8]] * 2
+    assert batch.boxes.dtype == torch.int64
+    assert batch.box_images.tolist() == [1, 1, 2, 2]
+    assert batch.box_classes.tolist() == [0, 1, 0, 1]
+    assert batch.annotated.tolist() == [False, True, True]
+    assert batch.indices.tolist() == [1, 0, 0]
+
+
+def test_collate_without_any_box() -> None:
+    batch = collate([PreparedDataset(Fixed(), 8)[1]])
+    assert batch.boxes.shape == (0, 4)
+    assert batch.box_images.shape == batch.box_classes.shape == (0,)
+    assert not batch.has_boxes().any()

@@ -1,0 +1,350 @@
+import functools
+import hashlib
+import http.server
+import os
+import tarfile
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torchvision.datasets.voc import DATASET_YEAR_DICT
+
+from guidance.data import VOC
+from guidance.data.voc_annotation import CLASSES
+from guidance.errors import InputError
+from tests.data.voc_tree import annotation_xml, object_xml, write_voc
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*capabilities of TorchVision are deprecated.*")
+
+DOG, CAT = CLASSES.index("dog"), CLASSES.index("cat")
+
+
+def write_one(root: Path, *objects: str) -> Path:
+    """Write a tree with one training image; return its annotation file."""
+    return write_voc(root, {"000001": objects}, {"train": ["000001"]}) / "Annotations" / "000001.xml"
+
+
+# What is read
+
+
+def test_boxes_become_half_open(tmp_path: Path) -> None:
+    write_one(
+        tmp_path,
+        object_xml("dog", (1, 1, 20, 10)),
+        object_xml("cat", (3, 4, 3, 4)),
+        object_xml("dog", (20, 10, 20, 10)),
+    )
+    dataset = VOC(tmp_path, 2007, "train")
+    sample = dataset[0]
+    assert sample.boxes.tolist() == [[0, 0, 20, 10], [2, 3, 3, 4], [19, 9, 20, 10]]
+    assert sample.box_classes.tolist() == [DOG, CAT, DOG]
+    assert sample.labels.nonzero().flatten().tolist() == sorted({DOG, CAT})
+    assert sample.image.shape == (3, 10, 20)
+    assert sample.image.dtype == torch.uint8
+    assert len(dataset) == 1
+    assert dataset.classes == CLASSES
+    assert len(CLASSES) == 20
+    assert Path(dataset.name(0)) == tmp_path / "VOCdevkit/VOC2007/JPEGImages/000001.jpg"
+
+
+def test_root_may_be_the_devkit_itself_and_the_year_a_string(tmp_path: Path) -> None:
+    write_one(tmp_path, object_xml())
+    assert len(VOC(str(tmp_path / "VOCdevkit"), "2007", "train")) == 1
+
+
+def test_difficult_objects_count_only_when_kept(tmp_path: Path) -> None:
+    write_one(tmp_path, object_xml("dog", difficult=1), object_xml("cat", difficult=None))
+    assert VOC(tmp_path, 2007, "train")[0].box_classes.tolist() == [CAT]
+    assert not VOC(tmp_path, 2007, "train")[0].labels[DOG]
+    assert VOC(tmp_path, 2007, "train", keep_difficult=True)[0].box_classes.tolist() == [DOG, CAT]
+
+
+@pytest.mark.parametrize("objects", [[], [object_xml(difficult=1)]])
+def test_an_image_without_objects_is_kept(tmp_path: Path, objects: list[str]) -> None:
+    write_one(tmp_path, *objects)
+    sample = VOC(tmp_path, 2007, "train")[0]
+    assert not sample.labels.any()
+    assert sample.boxes.shape == (0, 4)
+    assert sample.box_classes.shape == (0,)
+
+
+def test_all_classes_in_one_image(tmp_path: Path) -> None:
+    write_one(tmp_path, *(object_xml(name) for name in CLASSES))
+    sample = VOC(tmp_path, 2007, "train")[0]
+    assert sample.labels.all()
+    assert sample.box_classes.tolist() == list(range(20))
+
+
+def test_parts_of_an_object_are_not_objects(tmp_path: Path) -> None:
+    person = object_xml("person", (1, 1, 9, 9)).replace(
+        "</object>", "<part><name>head</name><bndbox><xmin>2</xmin></bndbox></part></object>"
+    )
+    write_one(tmp_path, person)
+    assert VOC(tmp_path, 2007, "train")[0].boxes.tolist() == [[0, 0, 9, 9]]
+
+
+def test_a_greyscale_image_is_read_as_rgb(tmp_path: Path) -> None:
+    path = write_one(tmp_path).parents[1] / "JPEGImages" / "000001.jpg"
+    Image.new("L", (20, 10), 99).save(path)
+    image = VOC(tmp_path, 2007, "train")[0].image
+    assert image.shape == (3, 10, 20)
+    assert (image == 99).all()
+
+
+def test_splits_of_2007_are_the_official_lists(tmp_path: Path) -> None:
+    images: dict[str, list[str]] = {f"{i:06d}": [] for i in range(6)}
+    lists = {"train": ["000004", "000001"], "val": ["000002"], "test": ["000005", "000003", "000000"]}
+    write_voc(tmp_path, images, lists)
+    for split, ids in lists.items():
+        dataset = VOC(tmp_path, 2007, split)
+        assert [Path(dataset.name(i)).stem for i in range(len(dataset))] == ids
+
+
+def test_2012_tests_on_the_official_val_and_splits_the_official_train(tmp_path: Path) -> None:
+    images: dict[str, list[str]] = {f"2008_{i:06d}": [] for i in range(23)}
+    official = {"train": list(images)[:20], "val": list(images)[20:]}
+    write_voc(tmp_path, images, official, year=2012)
+    names = {}
+    for split in ("train", "val", "test"):
+        dataset = VOC(tmp_path, 2012, split)
+        names[split] = [Path(dataset.name(i)).stem for i in range(len(dataset))]
+    assert names["test"] == official["val"]
+    assert (len(names["train"]), len(names["val"])) == (18, 2)
+    assert sorted(names["train"] + names["val"]) == official["train"]
+
+
+# Boxes that cannot be
+
+
+@pytest.mark.parametrize(
+    "box", [(9, 2, 5, 5), (6, 2, 5, 5), (21, 1, 30, 5), (1, 11, 5, 12), (-5, 1, 0, 5), ("nan", 1, 5, 5)]
+)
+def test_an_empty_box_is_dropped_and_its_label_stays(
+    tmp_path: Path, box: tuple[float, float, float, float]
+) -> None:
+    write_one(tmp_path, object_xml("dog", box), object_xml("cat"))
+    with pytest.warns(UserWarning, match=r"VOC2007 train: 0 boxes .* 1 had no pixel .*000001\.xml") as caught:
+        sample = VOC(tmp_path, 2007, "train")[0]
+    assert len([w for w in caught if w.category is UserWarning]) == 1
+    assert sample.box_classes.tolist() == [CAT]
+    assert sample.labels[DOG]
+
+
+def test_a_box_across_the_edge_is_clipped(tmp_path: Path) -> None:
+    write_one(tmp_path, object_xml("dog", (-3, 0, 25, 5)), object_xml("cat", (18.5, 8, 21, 10)))
+    with pytest.warns(UserWarning, match="2 boxes reached outside their image and were clipped, 0 had no"):
+        sample = VOC(tmp_path, 2007, "train")[0]
+    assert sample.boxes.tolist() == [[0, 0, 20, 5], [17.5, 7, 20, 10]]
+
+
+def test_sound_boxes_cause_no_warning(tmp_path: Path) -> None:
+    write_one(tmp_path, object_xml("dog", (1, 1, 20, 10)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        VOC(tmp_path, 2007, "train")
+
+
+# Bad input, one by one
+
+
+def test_unknown_year_and_split(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown year of VOC '2010'.*2007, 2012"):
+        VOC(tmp_path, 2010, "train")
+    with pytest.raises(InputError, match=r"unknown split 'valid'. Did you mean 'val'"):
+        VOC(tmp_path, 2007, "valid")
+
+
+def test_missing_root(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        VOC(tmp_path / "nowhere", 2007, "train")
+    for part in ("nowhere/VOCdevkit/VOC2007", "data.root", "ImageSets/Main", "data.download=true"):
+        assert part in str(error.value)
+
+
+def test_missing_list(tmp_path: Path) -> None:
+    folder = write_one(tmp_path).parents[1]
+    (folder / "ImageSets/Main/dog_train.txt").write_text("000001 1\n")
+    with pytest.raises(InputError, match=r"val\.txt is missing; available there: train\.txt;"):
+        VOC(tmp_path, 2007, "val")
+
+
+def test_empty_list(tmp_path: Path) -> None:
+    write_voc(tmp_path, {}, {"train": []})
+    with pytest.raises(InputError, match=r"train\.txt lists no image"):
+        VOC(tmp_path, 2007, "train")
+
+
+@pytest.mark.parametrize(("folder", "suffix"), [("JPEGImages", "jpg"), ("Annotations", "xml")])
+def test_missing_files_are_counted_and_the_first_named(tmp_path: Path, folder: str, suffix: str) -> None:
+    voc = write_voc(
+        tmp_path, {"000001": [], "000002": [], "000003": []}, {"train": ["000001", "000002", "000003"]}
+    )
+    for number in (2, 3):
+        (voc / folder / f"00000{number}.{suffix}").unlink()
+    with pytest.raises(InputError, match=rf"2 of the 3 files .*train\.txt.*{folder}/000002\.{suffix}"):
+        VOC(tmp_path, 2007, "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation><size>", "no element found"),
+        ("", "no element found"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]><annotation>&a;</annotation>', "EntitiesForbidden"),
+        ("<annotation></annotation>", "<annotation> has no <size/height>"),
+        (annotation_xml([], size=(0, 10)), r"<size> is 0 x 10"),
+        (annotation_xml([object_xml("dgo")]), "unknown class 'dgo'. Did you mean 'dog'"),
+        (annotation_xml([object_xml().replace("name>", "nom>")]), "<object> has no <name>"),
+        (annotation_xml([object_xml().replace("bndbox", "box")]), "<object> has no <bndbox/xmin>"),
+        (annotation_xml([object_xml().replace("xmax>", "xm>")]), "<object> has no <bndbox/xmax>"),
+        (annotation_xml([object_xml(box=(1, 1, "five", 5))]), "<bndbox/xmax> is 'five'"),
+        (annotation_xml([object_xml(box=(1, 1, "", 5))]), "<object> has no <bndbox/xmax>"),
+        (annotation_xml([object_xml().replace(">0<", ">maybe<")]), "<difficult> is 'maybe'"),
+    ],
+)
+def test_a_bad_annotation_names_its_file(tmp_path: Path, text: str, message: str) -> None:
+    path = write_one(tmp_path)
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        VOC(tmp_path, 2007, "train")
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 0.5, -2])
+def test_a_truncated_image_is_named(tmp_path: Path, kept: float) -> None:
+    path = write_one(tmp_path).parents[1] / "JPEGImages" / "000001.jpg"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
+    dataset = VOC(tmp_path, 2007, "train")
+    with pytest.raises(InputError, match=r"cannot read the image .*000001\.jpg") as error:
+        dataset[0]
+    assert ".cpp" not in str(error.value)
+
+
+def test_a_file_that_is_no_image_or_is_gone_is_named(tmp_path: Path) -> None:
+    path = write_one(tmp_path).parents[1] / "JPEGImages" / "000001.jpg"
+    path.write_text("hello")
+    dataset = VOC(tmp_path, 2007, "train")
+    with pytest.raises(InputError, match=r"000001\.jpg: Unsupported image file"):
+        dataset[0]
+    path.unlink()
+    with pytest.raises(InputError, match=r"000001\.jpg: .*No such file"):
+        dataset[0]
+
+
+def test_an_image_of_another_size_than_annotated_is_named(tmp_path: Path) -> None:
+    path = write_one(tmp_path).parents[1] / "JPEGImages" / "000001.jpg"
+    Image.new("RGB", (10, 20)).save(path)
+    with pytest.raises(InputError, match=r"000001\.jpg is 10 x 20 pixels.*annotation says 20 x 10"):
+        VOC(tmp_path, 2007, "train")[0]
+
+
+# Download
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    requests = 0
+
+    def log_message(self, format: str, *args: object) -> None:
+        QuietHandler.requests += 1
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Serve one archive as ``2007``; what is yielded is its entry in torchvision's table."""
+    write_one(tmp_path / "remote", object_xml())
+    served = tmp_path / "served"
+    served.mkdir()
+    with tarfile.open(served / "voc.tar", "w") as archive:
+        archive.add(tmp_path / "remote" / "VOCdevkit", "VOCdevkit")
+    handler = functools.partial(QuietHandler, directory=str(served))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
+        thread.start()
+        entry = {
+            **DATASET_YEAR_DICT["2007"],
+            "url": f"http://127.0.0.1:{httpd.server_port}/voc.tar",
+            "filename": "voc.tar",
+            "md5": hashlib.md5((served / "voc.tar").read_bytes()).hexdigest(),  # noqa: S324
+        }
+        monkeypatch.setitem(DATASET_YEAR_DICT, "2007", entry)
+        yield entry
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("inside", ["", "VOCdevkit"])
+def test_a_missing_split_is_downloaded_once(tmp_path: Path, server: dict[str, str], inside: str) -> None:
+    root = tmp_path / "new" / "data"
+    assert len(VOC(root / inside, 2007, "train", download=True)) == 1
+    assert (root / "VOCdevkit/VOC2007/JPEGImages/000001.jpg").is_file()
+    server["url"] = "http://127.0.0.1:9/not-asked-for"
+    (root / "voc.tar").unlink()
+    assert len(VOC(root / inside, 2007, "train", download=True)) == 1
+
+
+def test_of_several_processes_one_downloads(tmp_path: Path, server: dict[str, str]) -> None:
+    def requests(root: Path, count: int) -> int:
+        before = QuietHandler.requests
+        with ThreadPoolExecutor(count) as pool:
+            made = list(pool.map(lambda _: VOC(root, 2007, "train", download=True), range(count)))
+        assert [len(dataset) for dataset in made] == [1] * count
+        return QuietHandler.requests - before
+
+    assert requests(tmp_path / "many", 4) == requests(tmp_path / "one", 1) > 0
+
+
+def test_an_interrupted_unpacking_is_repaired(tmp_path: Path, server: dict[str, str]) -> None:
+    root = tmp_path / "data"
+    VOC(root, 2007, "train", download=True)
+    (root / "VOCdevkit/VOC2007/JPEGImages/000001.jpg").unlink()
+    with pytest.raises(InputError, match=r"data\.download=true"):
+        VOC(root, 2007, "train")
+    assert len(VOC(root, 2007, "train", download=True)) == 1
+
+
+def test_a_wrong_checksum_is_an_error_and_nothing_is_unpacked(tmp_path: Path, server: dict[str, str]) -> None:
+    server["md5"] = "0" * 32
+    with pytest.raises(InputError, match=r"cannot download http.*voc\.tar.*corrupted.*MD5 0000"):
+        VOC(tmp_path / "data", 2007, "train", download=True)
+    assert not (tmp_path / "data" / "VOCdevkit").exists()
+
+
+def test_no_network_is_an_error_that_says_what_to_do(tmp_path: Path, server: dict[str, str]) -> None:
+    server["url"] = "http://127.0.0.1:9/voc.tar"
+    with pytest.raises(InputError, match=r"cannot download .*Fetch it by hand.*data\.download=true"):
+        VOC(tmp_path / "data", 2007, "train", download=True)
+
+
+def test_an_archive_without_the_split_is_an_error(tmp_path: Path, server: dict[str, str]) -> None:
+    with pytest.raises(InputError, match=r"val\.txt is missing; available there: train\.txt"):
+        VOC(tmp_path / "data", 2007, "val", download=True)
+
+
+# Real images
+
+
+def real_root() -> Path:
+    folder = Path(__file__).parents[2].parent / "shared" / "data"
+    return Path(os.environ.get("GUIDANCE_DATA", folder)) / "voc2007-part"
+
+
+@pytest.mark.skipif(not (real_root() / "VOCdevkit").is_dir(), reason=f"no real VOC images in {real_root()}")
+def test_real_images() -> None:
+    for split in ("train", "val", "test"):
+        dataset = VOC(real_root(), 2007, split)
+        kept = VOC(real_root(), 2007, split, keep_difficult=True)
+        assert len(dataset) == len(kept) > 100
+        for index in range(0, len(dataset), len(dataset) // 10):
+            sample = dataset[index]
+            height, width = sample.image.shape[1:]
+            assert (sample.boxes[:, :2] >= 0).all()
+            assert (sample.boxes[:, :2] < sample.boxes[:, 2:]).all()
+            assert (sample.boxes[:, 2:] <= torch.tensor([width, height])).all()
+            assert set(sample.box_classes.tolist()) == set(sample.labels.nonzero().flatten().tolist())
+            assert len(kept[index].boxes) >= len(sample.boxes)
