@@ -62,9 +62,40 @@ def check_maps_and_masks(attributions: Tensor, masks: Tensor) -> None:
     """
     if attributions.ndim != 3 or not attributions.is_floating_point():
         raise ValueError(
-            f"attributions must be floating point [N, h, w]; got {attributions.dtype} {list(attributions.shape)}"
+            "attributions must be floating point [N, h, w]; "
+            f"got {attributions.dtype} {list(attributions.shape)}"
         )
     if masks.ndim != 3 or masks.dtype != torch.bool:
         raise ValueError(f"masks must be bool [N, H, W]; got {masks.dtype} {list(masks.shape)}")
     if len(attributions) != len(masks):
         raise ValueError(f"{len(attributions)} attributions but {len(masks)} masks")
+
+
+def energy_in_mask(attributions: Tensor, masks: Tensor) -> Tensor:
+    """Compute ``EPG = sum(M * A+) / sum(A+)`` for every (image, class) pair.
+
+    Wang et al., "Score-CAM", CVPR-W 2020, and Rao et al., ICCV 2023. The signed map is brought
+    to the mask's size bilinearly, then its positive part A+ is taken.
+
+    Args:
+        attributions: signed, floating point [P, h, w]; half precision is computed in float32.
+        masks: True inside the annotated boxes, bool [P, H, W].
+
+    Returns:
+        [P] in [0, 1], differentiable. A map without positive evidence (see :data:`EMPTY`) scores 0 with a
+        zero gradient, and so does an empty mask; nan or infinite evidence scores nan.
+
+    Raises:
+        ValueError: If shapes or dtypes do not fit.
+    """
+    check_maps_and_masks(attributions, masks)
+    attributions = attributions.to(torch.promote_types(attributions.dtype, torch.float32))
+    positive = positive_evidence(attributions, (masks.shape[-2], masks.shape[-1]))
+    largest = positive.detach().amax(dim=(-2, -1), keepdim=True)
+    empty = largest <= EMPTY
+    # A common factor cancels in the ratio; dividing by the largest value keeps the sums in range.
+    positive = positive / torch.where(empty, 1.0, largest)
+    total = positive.sum(dim=(-2, -1))
+    inside = (positive * masks).sum(dim=(-2, -1))
+    empty = empty[:, 0, 0]
+    return torch.where(empty, 0.0, inside / torch.where(empty, 1.0, total))

@@ -1,8 +1,8 @@
 """Energy loss: the share of positive evidence that lies outside the mask."""
 
-from torch import Tensor, nn, where
+from torch import Tensor, nn
 
-from guidance.maps import EMPTY, check_maps_and_masks, positive_evidence
+from guidance.maps import energy_in_mask
 
 
 class EnergyLoss(nn.Module):
@@ -30,13 +30,4 @@ class EnergyLoss(nn.Module):
         Raises:
             ValueError: If shapes or dtypes do not fit.
         """
-        check_maps_and_masks(attributions, masks)
-        positive = positive_evidence(attributions, (masks.shape[-2], masks.shape[-1]))
-        largest = positive.detach().amax(dim=(-2, -1), keepdim=True)
-        empty = largest <= EMPTY
-        # A common factor cancels in the ratio; dividing by the largest value keeps the sums in range.
-        positive = positive / where(empty, 1.0, largest)
-        total = positive.sum(dim=(-2, -1))
-        inside = (positive * masks).sum(dim=(-2, -1))
-        empty = empty[:, 0, 0]
-        return 1 - where(empty, 0.0, inside / where(empty, 1.0, total))
+        return 1 - energy_in_mask(attributions, masks)

@@ -11,7 +11,7 @@ then serves the logits, the explanation, and the gradients of both.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -72,7 +72,8 @@ class _UnitNormConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         norm = torch.linalg.vector_norm(self.weight, dim=(1, 2, 3), keepdim=True)
-        return self._conv_forward(x, self.weight / norm, None)
+        out: Tensor = self._conv_forward(x, self.weight / norm, None)
+        return out
 
 
 class BcosConv2d(nn.Module):
@@ -140,7 +141,7 @@ class BcosConv2d(nn.Module):
         conv = self.linear
         squares = (x if x.dtype == torch.float64 else x.float()).square()
         squares = squares.unflatten(1, (conv.groups, -1)).sum(2)
-        kernel, stride, padding = conv.kernel_size, conv.stride, conv.padding
+        kernel, stride, padding = conv.kernel_size, conv.stride, cast("tuple[int, ...]", conv.padding)
         if kernel == (1, 1) and padding == (0, 0):
             sums = squares[:, :, :: stride[0], :: stride[1]]
         elif conv.dilation == (1, 1):
@@ -148,7 +149,7 @@ class BcosConv2d(nn.Module):
         else:
             ones = squares.new_ones(conv.groups, 1, *kernel)
             sums = F.conv2d(squares, ones, None, stride, padding, conv.dilation, conv.groups)
-        norm = (sums + 1e-6).sqrt()
+        norm: Tensor = (sums + 1e-6).sqrt()
         return norm if conv.groups == 1 else norm.repeat_interleave(conv.out_channels // conv.groups, dim=1)
 
     def extra_repr(self) -> str:

@@ -1,5 +1,7 @@
 """B-cos layers against the formula, against ``bcos``, and their second derivatives against two references."""
 
+from typing import Any
+
 import pytest
 import torch
 from bcos.modules import BcosConv2d as ReferenceConv
@@ -45,7 +47,7 @@ def test_equals_the_formula(b: float, kernel: int, stride: int, padding: int) ->
 @pytest.mark.parametrize(("groups", "dilation"), [(1, 1), (2, 1), (1, 2), (2, 2)])
 def test_equals_the_package(b: float, groups: int, dilation: int) -> None:
     torch.manual_seed(0)
-    arguments = {"stride": 2, "padding": 1, "groups": groups, "dilation": dilation}
+    arguments: dict[str, Any] = {"stride": 2, "padding": 1, "groups": groups, "dilation": dilation}
     if dilation > 1:
         # The package's dilated norms broadcast per output channel only without groups; compare with a
         # kernel that has been dilated by hand instead.

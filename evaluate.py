@@ -1,0 +1,24 @@
+"""Evaluate a checkpoint: ``python evaluate.py ckpt_path=.../checkpoints/last.ckpt``; see ``--help``."""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from guidance.command_line import check_overrides, one_line_errors, run
+from guidance.run import register_checkpoint_config
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(config: DictConfig) -> None:
+    """Run one evaluation."""
+    from guidance.run import evaluate
+
+    run(config, evaluate)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        register_checkpoint_config(sys.argv[1:])
+        check_overrides("evaluate", sys.argv[1:])
+    main()

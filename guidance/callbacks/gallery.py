@@ -1,0 +1,121 @@
+"""Pictures of the same few test images, before and after training."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import WandbLogger
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from guidance.attribution import attribute_pairs
+from guidance.data import Batch, GuidanceDataModule, collate
+from guidance.errors import InputError
+from guidance.files import write_atomically
+from guidance.metrics import energy_in_mask
+from guidance.module import GuidedClassifier
+from guidance.randomness import permutation
+from guidance.viz import GalleryMap, GalleryRow, draw_gallery
+
+
+class Gallery(Callback):
+    """Draw ``before_after.png``: image and boxes, map before training, map after; each with its EPG.
+
+    The images are drawn by the run's seed from those test images that have a box, and in each image one
+    present class. The maps before training are kept in ``before.safetensors``, so that a resumed run still
+    compares with the very beginning.
+
+    Args:
+        dirpath: Folder of the pictures.
+        num_images: How many images; 0 draws nothing.
+
+    Raises:
+        InputError: If ``num_images`` is negative.
+    """
+
+    def __init__(self, dirpath: str | Path, num_images: int = 8) -> None:
+        if num_images < 0:
+            raise InputError(f"callbacks.gallery.num_images must be at least 0; got {num_images}")
+        self.dirpath = Path(dirpath)
+        self.num_images = num_images
+        self._pairs: tuple[Batch, Tensor] | None = None
+
+    @property
+    def picture(self) -> Path:
+        """Return where the picture goes."""
+        return self.dirpath / "before_after.png"
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the maps of the start weights, unless this is a resumed run that has them."""
+        before = self.dirpath / "before.safetensors"
+        if self.num_images and trainer.is_global_zero and not (trainer.global_step and before.is_file()):
+            self.dirpath.mkdir(parents=True, exist_ok=True)
+            maps, probabilities = self._explain(trainer, cast(GuidedClassifier, pl_module))
+            write_atomically(before, save({"maps": maps, "probabilities": probabilities}))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Explain the same images again and draw both."""
+        if not self.num_images or not trainer.is_global_zero:
+            return
+        module = cast(GuidedClassifier, pl_module)
+        maps, probabilities = self._explain(trainer, module)
+        before = load_file(self.dirpath / "before.safetensors")
+        batch, classes = self._choose(trainer, module)
+        rows = torch.arange(len(batch))
+        masks = batch.masks(rows, classes)
+        table = []
+        for i, k in enumerate(classes.tolist()):
+            stages = [
+                ("before", before["maps"][i], before["probabilities"][i]),
+                ("after", maps[i], probabilities[i]),
+            ]
+            own = (batch.box_images == i) & (batch.box_classes == k)
+            columns = []
+            for title, attribution, probability in stages:
+                energy = float(energy_in_mask(attribution[None], masks[i][None]))
+                columns.append(
+                    GalleryMap(title, attribution, f"EPG {energy:.0%}, p = {float(probability):.2f}")
+                )
+            table.append(GalleryRow(batch.images[i], batch.boxes[own], module.classes[k], columns))
+        draw_gallery(self.picture, table)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("gallery", [str(self.picture)])
+
+    def _explain(self, trainer: pl.Trainer, module: GuidedClassifier) -> tuple[Tensor, Tensor]:
+        """Return maps [n, h, w] and probabilities [n] of the chosen pairs, on the CPU."""
+        batch, classes = self._choose(trainer, module)
+        images = batch.images.to(module.device).to(module.dtype) / 255
+        rows = torch.arange(len(batch), device=module.device)
+        training = module.training
+        module.eval()
+        try:
+            logits, maps = attribute_pairs(
+                module.attributor, module.model, images, rows, classes.to(module.device)
+            )
+        finally:
+            module.train(training)
+        probabilities = logits.sigmoid().cpu().gather(1, classes[:, None])[:, 0]
+        return maps.cpu(), probabilities
+
+    def _choose(self, trainer: pl.Trainer, module: GuidedClassifier) -> tuple[Batch, Tensor]:
+        """Return the images and, for each, the class to explain."""
+        if self._pairs is None:
+            dataset = cast(GuidanceDataModule, cast(Any, trainer).datamodule).prepared("test")
+            chosen = []
+            for index in permutation(len(dataset), module.seed).tolist():
+                sample = dataset[index]
+                if len(sample.boxes):
+                    chosen.append(sample)
+                if len(chosen) == self.num_images:
+                    break
+            if not chosen:
+                raise InputError("no test image has a box: set callbacks.gallery.num_images=0")
+            batch = collate(chosen)
+            classes = torch.stack(
+                [s.box_classes[int(permutation(len(s.boxes), module.seed, s.index)[0])] for s in chosen]
+            )
+            self._pairs = batch, classes
+        return self._pairs

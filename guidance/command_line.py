@@ -1,0 +1,158 @@
+"""What ``train.py`` and ``evaluate.py`` share: overrides checked before Hydra runs, errors in one line."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from guidance.errors import InputError, unknown_name
+from guidance.run_directory import register_resolvers
+
+CONFIG_DIR = Path(__file__).resolve().parent.parent / "conf"
+
+
+def check_overrides(config_name: str, arguments: list[str], config_dir: Path = CONFIG_DIR) -> None:
+    """Compose the configuration once, so that a wrong name is answered with the right ones.
+
+    Args:
+        config_name: ``train`` or ``evaluate``.
+        arguments: The command line without the program's name.
+        config_dir: The folder of the configuration files.
+
+    Raises:
+        InputError: Naming the override that is wrong, the nearest right name and all right ones.
+    """
+    register_resolvers()
+    if any(argument in ("--help", "-h", "--hydra-help", "--version") for argument in arguments):
+        return
+    overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    for argument in arguments:
+        if "=" not in argument and not argument.startswith(("-", "~")):
+            raise InputError(f"'{argument}' is no override: write key=value, e.g. loss=energy (see --help)")
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except HydraException as error:
+        raise InputError(f"cannot read the overrides: {error}") from error
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_dir), version_base="1.3"):
+        base = compose(config_name, [])
+        groups = [_of_one_job(o) for o in parsed if (config_dir / o.key_or_group).is_dir()]
+        for override in parsed:
+            if (config_dir / override.key_or_group).is_dir():
+                _check_option(config_dir, override)
+        try:
+            base = compose(config_name, groups)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise InputError(str(error).splitlines()[0]) from error
+        for override in parsed:
+            _check_key(override, base, config_dir)
+        try:
+            compose(config_name, [_of_one_job(override) for override in parsed])
+        except (HydraException, OmegaConfBaseException) as error:
+            raise InputError(str(error).splitlines()[0]) from error
+
+
+def _of_one_job(override: Override) -> str:
+    """The override as one job of a sweep sees it."""
+    text = override.input_line or ""
+    if override.is_sweep_override():
+        return f"{text.partition('=')[0]}={next(iter(override.sweep_string_iterator()))}"
+    return text
+
+
+def _check_option(config_dir: Path, override: Override) -> None:
+    group = override.key_or_group
+    options = {path.stem for path in (config_dir / group).glob("*.yaml")}
+    values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
+    for value in values:
+        if isinstance(value, str) and value not in options and value != "null":
+            raise unknown_name(f"option of {group}:", value, options)
+
+
+def _check_key(override: Override, config: DictConfig, config_dir: Path) -> None:
+    key = override.key_or_group
+    if override.is_add() or override.is_force_add() or key.startswith("hydra.") or override.package:
+        return
+    if (config_dir / key).is_dir():
+        return
+    node = config
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(node, DictConfig):
+            raise InputError(f"override '{key}': '{'.'.join(parts[:depth])}' holds a value, no keys")
+        if part not in node:
+            raise _unknown_key(key, config, node, ".".join(parts[:depth]))
+        if depth < len(parts) - 1:
+            node = node._get_node(part)  # type: ignore[assignment]
+
+
+def _unknown_key(key: str, config: DictConfig, node: DictConfig, parent: str) -> InputError:
+    prefix = f"{parent}." if parent else ""
+    siblings = [f"{prefix}{name!s}" for name in node]
+    everywhere = list(_all_keys(config))
+    near = get_close_matches(key, everywhere, n=1, cutoff=0.6)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return InputError(f"unknown key '{key}'.{hint} Known: {', '.join(sorted(siblings))}")
+
+
+def _all_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for name in node:
+        key = f"{prefix}{name!s}"
+        yield key
+        child = node._get_node(name)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
+            yield from _all_keys(child, f"{key}.")
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn an error in what the user gave into one line on stderr and exit status 2."""
+    try:
+        yield
+    except Exception as error:
+        cause = input_error(error)
+        if cause is None:
+            raise
+        print(f"Error: {cause}", file=sys.stderr)
+        sys.exit(2)
+
+
+def input_error(error: BaseException | None) -> str | None:
+    """Return the message of the :class:`InputError` that an error is or was caused by, if any."""
+    while error is not None:
+        if isinstance(error, InputError):
+            # A data loader's worker prefixes the message with its traceback.
+            return str(error).strip().rpartition("InputError: ")[2]
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def run(config: DictConfig, job: Callable[[DictConfig], object]) -> None:
+    """Run one job under Hydra.
+
+    Args:
+        config: Composed by Hydra.
+        job: :func:`guidance.run.train` or :func:`guidance.run.evaluate`.
+
+    An error in what the user gave, a sweep whose jobs would start processes of their own among them, ends
+    the program with one line and exit status 2.
+    """
+    with one_line_errors():
+        in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        if in_sweep and OmegaConf.select(config, "trainer.strategy") not in (None, "auto"):
+            raise InputError(
+                "a sweep cannot start several processes per job: each of them would run the whole sweep. Use "
+                "one device per job (trainer=cpu or trainer=gpu), or one command per run"
+            )
+        job(config)

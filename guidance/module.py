@@ -1,0 +1,226 @@
+"""The training module: classification loss + weight * localization loss, and the metrics of both."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from guidance.attribution import Attributor, attribute_pairs
+from guidance.data import Batch
+from guidance.errors import InputError, unknown_name
+from guidance.guided_class import draw_guided_class
+from guidance.metrics import SplitMetrics
+from guidance.models import Classifier
+from guidance.randomness import hash_integers
+
+Reduction = Literal["mean", "sum"]
+FORMAT_VERSION = 1
+"""Version of what this module adds to a checkpoint (key ``guidance``)."""
+
+
+class GuidedClassifier(pl.LightningModule):
+    """A classifier trained with ``L = L_class + weight * L_loc`` (Rao et al., ICCV 2023).
+
+    L_class is binary cross-entropy, the mean over images and classes. L_loc scores the attribution map of
+    one drawn class per annotated image. In several processes both are those of the global batch.
+
+    Evaluation maps do not depend on the training loss: every present class that has a box is explained, in
+    every image, and the metrics see the signed map.
+
+    Args:
+        model: The classifier.
+        attributor: Makes the maps, in training and in evaluation.
+        classes: The K class names.
+        localization: Maps (attributions [N, h, w], masks [N, H, W]) to losses [N]; None trains without
+            guidance and makes no maps in training.
+        weight: The weight of L_loc (lambda).
+        reduction: ``mean`` over the guided images of the global batch, or ``sum`` over them, as in the
+            published code, which ties the weight to the batch size.
+        optimizer: Makes an optimizer of parameters.
+        seed: All randomness of training derives from it.
+        config: The run's configuration, plain; kept in every checkpoint.
+
+    Raises:
+        InputError: If the attributor does not fit the model, or an option is out of range.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        attributor: Attributor,
+        classes: Iterable[str],
+        localization: nn.Module | None = None,
+        weight: float = 0.0,
+        reduction: Reduction = "mean",
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.Adam,
+        seed: int = 0,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        attributor.check(model)
+        if reduction not in ("mean", "sum"):
+            raise unknown_name("loss.reduction", reduction, ("mean", "sum"))
+        if not weight >= 0:
+            raise InputError(f"loss.weight must be at least 0; got {weight}")
+        self.model = model
+        self.attributor = attributor
+        self.classes = tuple(classes)
+        self.localization = localization if weight > 0 else None
+        self.weight = weight
+        self.reduction = reduction
+        self.make_optimizer = optimizer
+        self.seed = seed
+        self.config = dict(config or {})
+        self.iou_threshold = 0.5
+        self.keep_threshold = False
+        self.results: dict[str, float] = {}
+        self.val_metrics = SplitMetrics(self.classes)
+        self.test_metrics = SplitMetrics(self.classes)
+        self._batch_guides = True
+        self._loss_total = torch.zeros(())
+
+    def configure_optimizers(self) -> Optimizer:
+        """Make the optimizer of all trainable parameters."""
+        return self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+
+    # Training -------------------------------------------------------------------------------------------
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Note, while the batch is still in main memory, whether any of its images can be guided."""
+        self._batch_guides = bool(batch.guidable().any())
+        return batch
+
+    def on_train_start(self) -> None:
+        """Forget a loss that was not finite in an earlier fit."""
+        self._loss_total = torch.zeros((), device=self.device)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Derive the step's randomness (dropout) from its number, so that a resumed run repeats it."""
+        torch.manual_seed(int(hash_integers(self.seed, self.global_step, self.global_rank)))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return a loss whose mean over processes is that of the global batch."""
+        images = batch.images.to(self.dtype) / 255
+        guidable = batch.guidable()
+        classes, guided = draw_guided_class(guidable, self.seed, self.current_epoch, batch.indices)
+        num_images, num_guided = self._global_counts(guided)
+        world = self.trainer.world_size
+
+        # Processes run the same collectives only if they build the same graph, so with several of them a
+        # batch without a guidable image goes the whole way, with a localization loss of 0.
+        localization_loss = self.localization if self._batch_guides or world > 1 else None
+        if localization_loss is not None:
+            logits, activation = self.attributor.forward(self.model, images)
+        else:
+            logits = self.model(images)
+        classification = _cross_entropy(logits, batch.labels).sum() * world / num_images
+        loss = classification
+        if localization_loss is not None:
+            maps = self.attributor.attribute(logits, activation, classes, create_graph=True)
+            masks = batch.masks(torch.arange(len(batch), device=self.device), classes)
+            losses = torch.where(guided, localization_loss(maps, masks), 0.0)
+            localization = losses.sum() * world
+            if self.reduction == "mean":
+                localization = localization / num_guided.clamp(min=1)
+            loss = loss + self.weight * localization
+            self.log("train/localization_loss", localization.detach(), batch_size=len(batch))
+        self.log("train/classification_loss", classification.detach(), batch_size=len(batch))
+        self.log("train/loss", loss.detach(), batch_size=len(batch), prog_bar=True)
+        self._loss_total = self._loss_total + loss.detach()
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Stop on a loss that is not finite: at once on a CPU, else every 50 steps."""
+        if self.device.type == "cpu" or batch_idx % 50 == 0:
+            self._check_loss()
+
+    def on_train_epoch_end(self) -> None:
+        """Stop on a loss that is not finite."""
+        self._check_loss()
+
+    def _check_loss(self) -> None:
+        if not torch.isfinite(self._loss_total):
+            raise InputError(
+                f"the training loss is not finite (epoch {self.current_epoch}, step {self.global_step} or "
+                "shortly before): lower optimizer.lr or loss.weight, or use trainer.precision=32-true; the "
+                "last checkpoint is from before"
+            )
+
+    def _global_counts(self, guided: Tensor) -> tuple[Tensor, Tensor]:
+        counts = torch.stack([torch.ones_like(guided), guided]).sum(dim=1)
+        if self.trainer.world_size > 1:
+            dist.all_reduce(counts)
+        return counts[0], counts[1]
+
+    # Evaluation -----------------------------------------------------------------------------------------
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score one batch of the validation split."""
+        self._score(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score one batch of the test split."""
+        self._score(batch, "test", self.test_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics and, unless told to keep it, choose the IoU's threshold by a sweep."""
+        if not self.keep_threshold:
+            self.iou_threshold = self.val_metrics.best_iou_threshold()
+        self._summarise("val", self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics, with the IoU at the threshold chosen on validation data."""
+        self._summarise("test", self.test_metrics)
+
+    def _score(self, batch: Batch, split: str, metrics: SplitMetrics) -> None:
+        images = batch.images.to(self.dtype) / 255
+        pair_images, pair_classes = batch.has_boxes().nonzero(as_tuple=True)
+        logits, maps = attribute_pairs(self.attributor, self.model, images, pair_images, pair_classes)
+        masks = batch.masks(pair_images, pair_classes)
+        metrics.update(logits, batch.labels, maps, masks, pair_classes)
+        loss = _cross_entropy(logits, batch.labels).mean()
+        name = f"{split}/classification_loss"
+        self.log(name, loss, on_epoch=True, batch_size=len(batch), sync_dist=True)
+
+    def _summarise(self, split: str, metrics: SplitMetrics) -> None:
+        values, epg_per_class = metrics.compute(self.iou_threshold)
+        named = {f"{split}/{name}": value for name, value in values.items()}
+        self.log_dict(named, sync_dist=True)
+        self.results |= named | {f"{split}/epg/{name}": value for name, value in epg_per_class.items()}
+
+    # Checkpoints ----------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what evaluation needs to know, in plain types."""
+        self._check_loss()
+        checkpoint["guidance"] = {
+            "format_version": FORMAT_VERSION,
+            "config": self.config,
+            "classes": list(self.classes),
+            "iou_threshold": self.iou_threshold,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another project or of other classes."""
+        own = checkpoint.get("guidance")
+        if own is None:
+            raise InputError("this checkpoint was not written by this project (key 'guidance' is missing)")
+        if own["classes"] != list(self.classes):
+            raise InputError(
+                f"the checkpoint was trained on {len(own['classes'])} classes "
+                f"({', '.join(own['classes'][:5])}, ...), the data set has {len(self.classes)} "
+                f"({', '.join(self.classes[:5])}, ...)"
+            )
+        self.iou_threshold = float(own["iou_threshold"])
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropy per image, the mean over classes: [N]."""
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    losses = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+    return losses.mean(dim=1)

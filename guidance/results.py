@@ -1,0 +1,88 @@
+"""What a run found: ``results.json``, and the table a person reads first."""
+
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from guidance import __version__
+
+_TABLE = {
+    "f1_micro": "F1 (micro)",
+    "f1_macro": "F1 (macro)",
+    "map": "mAP",
+    "epg": "EPG",
+    "iou": "IoU",
+    "iou_at_0.5": "IoU at 0.5",
+}
+_LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "bcos", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this package and of the libraries that decide its numbers."""
+    found = {"guidance": __version__}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def git_commit() -> str | None:
+    """Return the commit of the source tree, with ``-dirty`` if it was changed; None outside a repository."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],  # noqa: S607
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None
+
+
+def print_table(
+    after: Mapping[str, float], before: Mapping[str, float] | None = None, console: Console | None = None
+) -> None:
+    """Print F1, mAP, EPG and IoU of val and test in percent, before and after training.
+
+    Args:
+        after: Flat keys such as ``test/epg``; splits that are missing are left out.
+        before: The same of the start weights, or None.
+        console: Where to print; standard output by default.
+    """
+    splits = [split for split in ("val", "test") if f"{split}/f1_micro" in after]
+    table = Table(title="Results in percent")
+    table.add_column("")
+    for split in splits:
+        if before is not None:
+            table.add_column(f"{split} before", justify="right")
+            table.add_column(f"{split} after", justify="right")
+            table.add_column("change", justify="right")
+        else:
+            table.add_column(split, justify="right")
+    for key, name in _TABLE.items():
+        cells: list[str] = []
+        for split in splits:
+            value = 100 * after[f"{split}/{key}"]
+            if before is not None:
+                start = 100 * before[f"{split}/{key}"]
+                cells += [f"{start:.1f}", f"{value:.1f}", f"{value - start:+.1f}"]
+            else:
+                cells.append(f"{value:.1f}")
+        table.add_row(name, *cells)
+    (console or Console()).print(table)
+
+
+def provenance(seed: int) -> dict[str, Any]:
+    """Return what identifies a run besides its configuration: seed, versions, git commit."""
+    return {"seed": seed, "versions": versions(), "git_commit": git_commit()}

@@ -1,0 +1,319 @@
+"""Training and evaluation from a configuration. No command line here: any ``DictConfig`` will do."""
+
+import logging
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+import wandb
+from hydra.core.config_store import ConfigStore
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+from guidance.callbacks import ParetoCheckpoint
+from guidance.data import GuidanceDataModule
+from guidance.errors import InputError, unknown_name
+from guidance.files import AtomicCheckpointIO, write_atomically, write_json
+from guidance.metrics_csv import MetricsCSV
+from guidance.models import Classifier, load_start_weights
+from guidance.module import FORMAT_VERSION, GuidedClassifier
+from guidance.results import print_table, provenance
+from guidance.run_directory import resolve_checkpoint
+
+log = logging.getLogger(__name__)
+
+_SPLITS = ("val", "test")
+
+
+def train(config: DictConfig) -> dict[str, Any]:
+    """Train, evaluate and write everything into ``config.paths.output_dir``.
+
+    Args:
+        config: As composed from ``conf/train.yaml``.
+
+    Returns:
+        The content of ``results.json``: flat keys ``val/f1_micro``, ``test/epg``, ... of the final weights,
+        ``before/...`` of the start weights if ``model.checkpoint`` gave some, seed, versions, commit.
+
+    Raises:
+        InputError: If the configuration or the data are wrong.
+    """
+    _quiet()
+    output_dir = Path(config.paths.output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint = resolve_checkpoint(config.ckpt_path, output_dir)
+    _refuse_untrainable(config)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    datamodule = build_data(config)
+    module = build_module(config, datamodule)
+    callbacks: list[Callback] = [instantiate(node) for node in config.callbacks.values() if node]
+    metrics_csv = MetricsCSV(output_dir / "metrics.csv")
+    loggers: list[Logger] = [metrics_csv, *(instantiate(node) for node in config.logger.values() if node)]
+    trainer = build_trainer(config, callbacks, loggers)
+
+    if trainer.is_global_zero:
+        write_atomically(output_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(module.config)))
+    try:
+        metrics_csv.rewind(_steps_of(checkpoint) if checkpoint else 0)
+        before = _evaluate_start(
+            config, trainer, module, datamodule, output_dir, resumed=checkpoint is not None
+        )
+        trainer.fit(module, datamodule, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        after = _evaluate_splits(trainer, module, datamodule, _SPLITS)
+        results = after | {f"before/{k}": v for k, v in (before or {}).items()} | provenance(config.seed)
+        if trainer.is_global_zero:
+            write_json(output_dir / "results.json", results)
+        if config.test_front:
+            _test_front(trainer, module, datamodule, callbacks)
+        if trainer.is_global_zero:
+            print_table(after, before)
+            log.info("results: %s", output_dir)
+            for picture in sorted(output_dir.glob("*/*.png")):
+                log.info("picture: %s", picture)
+    finally:
+        if any(isinstance(logger, WandbLogger) for logger in loggers):
+            wandb.finish()
+    return results
+
+
+def evaluate(config: DictConfig) -> dict[str, Any]:
+    """Evaluate a checkpoint on one split and write ``results.json``.
+
+    Args:
+        config: As composed from ``conf/evaluate.yaml``: what the checkpoint brought, and what replaces it.
+
+    Returns:
+        The content of ``results.json``.
+
+    Raises:
+        InputError: If there is no such split, or the checkpoint does not fit the rest.
+    """
+    _quiet()
+    if config.split not in _SPLITS:
+        raise unknown_name("split", config.split, _SPLITS)
+    path = resolve_checkpoint(config.ckpt_path, config.paths.output_dir)
+    if path is None:
+        raise InputError("ckpt_path: name the checkpoint to evaluate")
+    content = read_checkpoint(path)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    datamodule = build_data(config)
+    module = build_module(config, datamodule, start_weights=False)
+    load_weights(module, content)
+    trainer = build_trainer(config, [], [])
+    results = _evaluate_splits(trainer, module, datamodule, (config.split,), keep_threshold=True)
+    results |= {"checkpoint": str(path)} | provenance(config.seed)
+    if trainer.is_global_zero:
+        output_dir = Path(config.paths.output_dir)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        write_json(output_dir / "results.json", results)
+        print_table(results)
+        log.info("results: %s", output_dir / "results.json")
+    return results
+
+
+def _quiet() -> None:
+    """Silence what Lightning says about itself; its warnings about the run stay."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*overridden `on_before_batch_transfer` in `LightningModule`.*",
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*was configured so validation and test.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+# Building ---------------------------------------------------------------------------------------------------
+
+
+def build_data(config: DictConfig) -> GuidanceDataModule:
+    """Build the data module and read the splits' annotations."""
+    return cast(GuidanceDataModule, instantiate(config.data.module))
+
+
+def build_module(
+    config: DictConfig, datamodule: GuidanceDataModule, start_weights: bool = True
+) -> GuidedClassifier:
+    """Build the model for the data's classes, and its training module.
+
+    Args:
+        config: With ``model`` and ``attributor``; ``loss`` and ``optimizer`` if it is to be trained.
+        datamodule: Knows the classes.
+        start_weights: Whether to load ``model.checkpoint`` and pretrained weights; not needed when a
+            checkpoint replaces them.
+
+    Raises:
+        InputError: If model, attributor and data do not fit together.
+    """
+    node = config.model.copy()
+    OmegaConf.set_struct(node, False)
+    checkpoint = node.pop("checkpoint", None)
+    if not start_weights and "pretrained" in node:
+        node.pretrained = False
+    model: Classifier = instantiate(node, num_classes=datamodule.num_classes)
+    if checkpoint and start_weights:
+        load_start_weights(model, checkpoint)
+    loss = config.get("loss")
+    options: dict[str, Any] = {}
+    if loss is not None:
+        options = {
+            "localization": instantiate(loss.localization),
+            "weight": loss.weight,
+            "reduction": loss.reduction,
+            "optimizer": instantiate(config.optimizer),
+        }
+    return GuidedClassifier(
+        model,
+        instantiate(config.attributor),
+        datamodule.classes,
+        seed=config.seed,
+        config=cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)),
+        **options,
+    )
+
+
+def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
+    """Build the trainer, with checkpoints that are replaced as a whole."""
+    trainer: pl.Trainer = instantiate(
+        config.trainer,
+        callbacks=callbacks,
+        logger=loggers or False,
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=bool(callbacks),
+    )
+    return trainer
+
+
+def _refuse_untrainable(config: DictConfig) -> None:
+    if config.loss.localization is not None and config.trainer.get("sync_batchnorm"):
+        raise InputError(
+            "trainer.sync_batchnorm has no double backward, which a localization loss needs: set it to false "
+            "(B-cos networks synchronise their statistics by themselves), or use loss=none"
+        )
+
+
+# Checkpoints ------------------------------------------------------------------------------------------------
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of this project, weights-only.
+
+    Raises:
+        InputError: If the file is broken, or from another project or a newer version.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise InputError(f"ckpt_path: {path} is not a readable checkpoint: {error}") from error
+    own = content.get("guidance") if isinstance(content, Mapping) else None
+    if own is None:
+        raise InputError(f"ckpt_path: {path} was not written by this project (key 'guidance' is missing)")
+    if own["format_version"] > FORMAT_VERSION:
+        raise InputError(
+            f"ckpt_path: {path} has format {own['format_version']}, this version reads up to {FORMAT_VERSION}"
+        )
+    return dict(content)
+
+
+def load_weights(module: GuidedClassifier, content: dict[str, Any]) -> None:
+    """Put a checkpoint's weights and IoU threshold into a module.
+
+    Raises:
+        InputError: If it has other classes or belongs to another model.
+    """
+    module.on_load_checkpoint(content)
+    try:
+        module.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise InputError(f"the checkpoint belongs to another model: {str(error).splitlines()[1]}") from error
+
+
+def register_checkpoint_config(arguments: list[str]) -> None:
+    """Offer a checkpoint's own data, model and attributor as the options ``from_checkpoint``.
+
+    Args:
+        arguments: The command line, of which ``ckpt_path=FILE`` is read.
+
+    Raises:
+        InputError: If no checkpoint is named, or it cannot be read.
+    """
+    store = ConfigStore.instance()
+    named = [argument.partition("=")[2] for argument in arguments if argument.startswith("ckpt_path=")]
+    content: dict[str, Any] = {}
+    if named:
+        path = resolve_checkpoint(named[-1].strip("'\""), ".")
+        content = read_checkpoint(path)["guidance"]["config"] if path else {}
+    elif not any(argument in ("--help", "-h", "--hydra-help", "--version") for argument in arguments):
+        raise InputError("evaluate.py needs ckpt_path=FILE, a checkpoint of a training run")
+    for group in ("data", "model", "attributor"):
+        store.store(name="from_checkpoint", group=group, node=content.get(group, {}))
+
+
+def _steps_of(checkpoint: Path) -> int:
+    return int(read_checkpoint(checkpoint).get("global_step", 0))
+
+
+# Evaluation -------------------------------------------------------------------------------------------------
+
+
+def _evaluate_splits(
+    trainer: pl.Trainer,
+    module: GuidedClassifier,
+    datamodule: GuidanceDataModule,
+    splits: tuple[str, ...],
+    keep_threshold: bool = False,
+) -> dict[str, float]:
+    """Return the flat metrics of the current weights."""
+    module.results.clear()
+    module.keep_threshold = keep_threshold
+    for split in splits:
+        run = trainer.validate if split == "val" else trainer.test
+        run(module, datamodule, verbose=False)
+    module.keep_threshold = False
+    return dict(module.results)
+
+
+def _evaluate_start(
+    config: DictConfig,
+    trainer: pl.Trainer,
+    module: GuidedClassifier,
+    datamodule: GuidanceDataModule,
+    output_dir: Path,
+    resumed: bool,
+) -> dict[str, float] | None:
+    """Return the metrics of given start weights; a resumed run reads them back."""
+    if not config.model.get("checkpoint"):
+        return None
+    path = output_dir / "before.json"
+    if resumed and path.is_file():
+        return cast("dict[str, float]", OmegaConf.to_container(OmegaConf.load(path)))
+    before = _evaluate_splits(trainer, module, datamodule, _SPLITS)
+    if trainer.is_global_zero:
+        write_json(path, before)
+    return before
+
+
+def _test_front(
+    trainer: pl.Trainer,
+    module: GuidedClassifier,
+    datamodule: GuidanceDataModule,
+    callbacks: list[Callback],
+) -> None:
+    """Evaluate the survivors of the Pareto front on the test split, as the paper does."""
+    trainer.loggers = []  # front.json is their place; metrics.csv tells of this run's own weights
+    for pareto in callbacks:
+        if isinstance(pareto, ParetoCheckpoint):
+            found = {}
+            for point in pareto.front:
+                load_weights(module, read_checkpoint(pareto.dirpath / point["checkpoint"]))
+                found[point["checkpoint"]] = _evaluate_splits(trainer, module, datamodule, ("test",))
+            pareto.add_test_metrics(trainer, found)

@@ -1,0 +1,55 @@
+"""Every configuration file composes, and what it names can be built."""
+
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from guidance.command_line import CONFIG_DIR
+from guidance.data import GuidanceDataModule
+from guidance.run import build_module, build_trainer
+from tests.tiny import composed
+
+OPTIONS = sorted(
+    (path.parent.relative_to(CONFIG_DIR).as_posix(), path.stem) for path in CONFIG_DIR.glob("*/*.yaml")
+)
+# What an option needs to be built here: real data or other choices that go with it.
+NEEDS = {
+    ("data", "voc2007"): ["data.root={voc}"],
+    ("data", "voc2012"): ["data.root={voc}"],
+    ("model", "resnet18"): ["attributor=ixg"],
+    ("model", "resnet50"): ["attributor=ixg"],
+    ("model", "efficientnet_lite0"): ["attributor=gradcam"],
+    ("trainer", "gpu"): ["trainer.accelerator=cpu"],
+    ("trainer", "ddp"): ["trainer.accelerator=cpu", "trainer.devices=2"],
+}
+DATA_NOT_ON_DISK = {"voc2007", "voc2012"}
+
+
+@pytest.mark.parametrize(("group", "option"), [o for o in OPTIONS if o[0] != "hydra"])
+def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Path) -> None:
+    needs = [text.format(voc=tmp_path) for text in NEEDS.get((group, option), [])]
+    config = composed(tmp_path, f"{group}={option}", *needs)
+    OmegaConf.resolve(config)
+    if option in DATA_NOT_ON_DISK:
+        assert isinstance(instantiate(config.data.module), GuidanceDataModule)
+        return
+    datamodule = instantiate(config.data.module)
+    module = build_module(config, datamodule)
+    assert module.configure_optimizers().param_groups[0]["lr"] == config.optimizer.lr
+    build_trainer(config, [instantiate(node) for node in config.callbacks.values() if node], [])
+    for node in config.logger.values():
+        instantiate(node)
+
+
+def test_every_group_is_part_of_train_or_evaluate() -> None:
+    groups = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
+    text = (CONFIG_DIR / "train.yaml").read_text()
+    assert all(f"- {group}:" in text for group in groups)
+
+
+def test_debug_and_experiment_come_last() -> None:
+    """They may change whatever the other groups set."""
+    lines = [line.strip() for line in (CONFIG_DIR / "train.yaml").read_text().splitlines()]
+    assert lines.index("- debug: null") > lines.index("- experiment: null") > lines.index("- hydra: default")
