@@ -127,6 +127,7 @@ def _quiet() -> None:
         ".*overridden `on_before_batch_transfer` in `LightningModule`.*",
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists and is not empty.*",
+        ".*smaller than the logging interval.*",
         ".*was configured so validation and test.*",
     ):
         warnings.filterwarnings("ignore", message)
