@@ -5,8 +5,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
+from guidance.checkpoint import register_checkpoint_config
 from guidance.command_line import check_overrides, one_line_errors, run
-from guidance.run import register_checkpoint_config
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")

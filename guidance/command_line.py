@@ -91,7 +91,7 @@ def _check_key(override: Override, config: DictConfig, config_dir: Path) -> None
     for depth, part in enumerate(parts):
         if not isinstance(node, DictConfig):
             raise InputError(f"override '{key}': '{'.'.join(parts[:depth])}' holds a value, no keys")
-        if part not in node:
+        if part not in node.keys():  # noqa: SIM118 - `in` alone denies keys whose value is missing (???)
             raise _unknown_key(key, config, node, ".".join(parts[:depth]))
         if depth < len(parts) - 1:
             node = node._get_node(part)  # type: ignore[assignment]

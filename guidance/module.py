@@ -122,8 +122,7 @@ class GuidedClassifier(pl.LightningModule):
         loss = classification
         if localization_loss is not None:
             maps = self.attributor.attribute(logits, activation, classes, create_graph=True)
-            masks = batch.masks(torch.arange(len(batch), device=self.device), classes)
-            losses = torch.where(guided, localization_loss(maps, masks), 0.0)
+            losses = torch.where(guided, localization_loss(maps, batch.class_masks(classes)), 0.0)
             localization = losses.sum() * world
             if self.reduction == "mean":
                 localization = localization / num_guided.clamp(min=1)

@@ -1,28 +1,25 @@
 """Training and evaluation from a configuration. No command line here: any ``DictConfig`` will do."""
 
 import logging
-import pickle
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
-import torch
 import wandb
-from hydra.core.config_store import ConfigStore
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from guidance.callbacks import ParetoCheckpoint
+from guidance.checkpoint import load_weights, portable_config, read_checkpoint
 from guidance.data import GuidanceDataModule
 from guidance.errors import InputError, unknown_name
 from guidance.files import AtomicCheckpointIO, write_atomically, write_json
 from guidance.metrics_csv import MetricsCSV
 from guidance.models import Classifier, load_start_weights
-from guidance.module import FORMAT_VERSION, GuidedClassifier
+from guidance.module import GuidedClassifier
 from guidance.results import print_table, provenance
 from guidance.run_directory import resolve_checkpoint
 
@@ -58,9 +55,9 @@ def train(config: DictConfig) -> dict[str, Any]:
     trainer = build_trainer(config, callbacks, loggers)
 
     if trainer.is_global_zero:
-        write_atomically(output_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(module.config)))
+        write_atomically(output_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     try:
-        metrics_csv.rewind(_steps_of(checkpoint) if checkpoint else 0)
+        metrics_csv.rewind(read_checkpoint(checkpoint)["global_step"] if checkpoint else 0)
         before = _evaluate_start(
             config, trainer, module, datamodule, output_dir, resumed=checkpoint is not None
         )
@@ -177,7 +174,7 @@ def build_module(
         instantiate(config.attributor),
         datamodule.classes,
         seed=config.seed,
-        config=cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)),
+        config=portable_config(config),
         **options,
     )
 
@@ -200,67 +197,6 @@ def _refuse_untrainable(config: DictConfig) -> None:
             "trainer.sync_batchnorm has no double backward, which a localization loss needs: set it to false "
             "(B-cos networks synchronise their statistics by themselves), or use loss=none"
         )
-
-
-# Checkpoints ------------------------------------------------------------------------------------------------
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of this project, weights-only.
-
-    Raises:
-        InputError: If the file is broken, or from another project or a newer version.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise InputError(f"ckpt_path: {path} is not a readable checkpoint: {error}") from error
-    own = content.get("guidance") if isinstance(content, Mapping) else None
-    if own is None:
-        raise InputError(f"ckpt_path: {path} was not written by this project (key 'guidance' is missing)")
-    if own["format_version"] > FORMAT_VERSION:
-        raise InputError(
-            f"ckpt_path: {path} has format {own['format_version']}, this version reads up to {FORMAT_VERSION}"
-        )
-    return dict(content)
-
-
-def load_weights(module: GuidedClassifier, content: dict[str, Any]) -> None:
-    """Put a checkpoint's weights and IoU threshold into a module.
-
-    Raises:
-        InputError: If it has other classes or belongs to another model.
-    """
-    module.on_load_checkpoint(content)
-    try:
-        module.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise InputError(f"the checkpoint belongs to another model: {str(error).splitlines()[1]}") from error
-
-
-def register_checkpoint_config(arguments: list[str]) -> None:
-    """Offer a checkpoint's own data, model and attributor as the options ``from_checkpoint``.
-
-    Args:
-        arguments: The command line, of which ``ckpt_path=FILE`` is read.
-
-    Raises:
-        InputError: If no checkpoint is named, or it cannot be read.
-    """
-    store = ConfigStore.instance()
-    named = [argument.partition("=")[2] for argument in arguments if argument.startswith("ckpt_path=")]
-    content: dict[str, Any] = {}
-    if named:
-        path = resolve_checkpoint(named[-1].strip("'\""), ".")
-        content = read_checkpoint(path)["guidance"]["config"] if path else {}
-    elif not any(argument in ("--help", "-h", "--hydra-help", "--version") for argument in arguments):
-        raise InputError("evaluate.py needs ckpt_path=FILE, a checkpoint of a training run")
-    for group in ("data", "model", "attributor"):
-        store.store(name="from_checkpoint", group=group, node=content.get(group, {}))
-
-
-def _steps_of(checkpoint: Path) -> int:
-    return int(read_checkpoint(checkpoint).get("global_step", 0))
 
 
 # Evaluation -------------------------------------------------------------------------------------------------

@@ -78,7 +78,8 @@ def test_config_is_resolved_and_in_the_checkpoint(guided: Path) -> None:
     text = (guided / "config.yaml").read_text()
     assert "${" not in text
     checkpoint = torch.load(guided / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["guidance"]["config"] == OmegaConf.to_container(OmegaConf.load(guided / "config.yaml"))
+    own = OmegaConf.to_container(OmegaConf.create(checkpoint["guidance"]["config"]), resolve=True)
+    assert own == OmegaConf.to_container(OmegaConf.load(guided / "config.yaml"))
 
 
 def test_front_is_evaluated_on_test(guided: Path) -> None:
@@ -114,7 +115,7 @@ def test_evaluate_with_other_parts(guided: Path, tmp_path: Path) -> None:
     fewer = evaluated(tmp_path / "c", checkpoint, "data.length.test=5")
     assert other["test/f1_micro"] == same["test/f1_micro"]
     assert other["test/epg"] != same["test/epg"]
-    assert fewer["test/f1_micro"] != same["test/f1_micro"] or fewer["test/epg"] != same["test/epg"]
+    assert fewer["test/epg"] != same["test/epg"]
 
 
 def test_evaluate_refuses_a_wrong_split(guided: Path, tmp_path: Path) -> None:

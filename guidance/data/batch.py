@@ -67,3 +67,17 @@ class Batch:
         belongs = (images[:, None] == self.box_images) & (classes[:, None] == self.box_classes)
         pair, box = belongs.nonzero(as_tuple=True)
         return union_masks(self.boxes[box], pair, len(images), (height, width))
+
+    def class_masks(self, classes: Tensor) -> Tensor:
+        """Draw the mask of one class per image, without waiting for the device.
+
+        Args:
+            classes: int64 [N].
+
+        Returns:
+            What ``masks(torch.arange(N), classes)`` returns, bool [N, H, W].
+        """
+        own = self.box_classes == classes[self.box_images]
+        # The other boxes shrink to nothing instead of being left out, so that no size depends on data.
+        height, width = self.images.shape[-2:]
+        return union_masks(self.boxes * own[:, None], self.box_images, len(self), (height, width))

@@ -35,6 +35,15 @@ def test_a_pair_may_be_asked_for_twice_or_not_at_all() -> None:
     assert batch.masks(none, none).shape == (0, 6, 8)
 
 
+def test_masks_of_one_class_per_image_are_those_of_the_pairs() -> None:
+    batch = make_batch()
+    for classes in torch.cartesian_prod(*[torch.arange(3)] * 3):
+        assert torch.equal(batch.class_masks(classes), batch.masks(torch.arange(3), classes))
+    batch.boxes = torch.zeros(0, 4, dtype=torch.int64)
+    batch.box_images = batch.box_classes = torch.zeros(0, dtype=torch.int64)
+    assert not batch.class_masks(torch.zeros(3, dtype=torch.int64)).any()
+
+
 def test_masks_without_any_box() -> None:
     batch = make_batch()
     batch.boxes = torch.zeros(0, 4, dtype=torch.int64)

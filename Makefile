@@ -1,0 +1,43 @@
+# Two commands are all a fresh machine needs: `make train` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := outputs/quickstart/$(shell date +%Y-%m-%d_%H-%M-%S)
+
+.PHONY: help train test test-slow lint format clean
+
+help:  ## Show this list.
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+	touch $@
+
+train: $(VENV)/installed  ## Train a classifier on the embedded data, then guide it; ends in a table and a picture.
+	$(BIN)/python train.py experiment=shapes_baseline hydra.run.dir=$(RUN)/baseline
+	$(BIN)/python train.py experiment=shapes_guided model.checkpoint=$(RUN)/baseline/checkpoints/best.ckpt hydra.run.dir=$(RUN)/guided
+	@echo "Look at $(RUN)/guided/gallery/before_after.png"
+
+test: $(VENV)/installed-dev  ## Run the tests, all but the slow ones.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-slow: $(VENV)/installed-dev  ## Run the tests that take minutes.
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/installed-dev  ## Check style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev  ## Format the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove the virtual environment; data and outputs stay.
+	rm -rf $(VENV)
