@@ -99,7 +99,7 @@ def test_wrong_name_ends_the_program_with_one_line(tmp_path: Path) -> None:
 )
 def test_bad_input_is_named(arguments: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(Exception) as raised:  # noqa: PT011 - Hydra may wrap it
-        train(composed(tmp_path / "run", "debug=fast", "callbacks.progress=null", *arguments))
+        train(composed(tmp_path / "run", "debug=fast", "trainer.enable_progress_bar=false", *arguments))
     assert message in (input_error(raised.value) or repr(raised.value))
 
 

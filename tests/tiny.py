@@ -23,7 +23,7 @@ OVERRIDES = [
     "optimizer.lr=1e-3",
     "trainer.max_epochs=2",
     "callbacks.gallery.num_images=2",
-    "callbacks.progress=null",
+    "trainer.enable_progress_bar=false",
 ]
 
 

@@ -43,7 +43,8 @@ def attribute_pairs(
 
     maps = of_images.new_empty(len(pair_images), *of_images.shape[1:])
     maps[order[first]] = of_images[ordered[first]]
-    for chunk in order[~first].split(len(images)):
+    extra = order[~first]
+    for chunk in extra.split(len(images)) if len(extra) else ():
         extra_logits, activation = attributor.forward(model, images[pair_images[chunk]])
         maps[chunk] = attributor.attribute(extra_logits, activation, pair_classes[chunk])
     return logits, maps

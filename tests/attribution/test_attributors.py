@@ -69,6 +69,21 @@ def test_pairs_equal_one_image_and_class_at_a_time(attributor: Attributor, image
     assert not logits.requires_grad
 
 
+@pytest.mark.parametrize(
+    ("pair_images", "sizes"),
+    [([0, 1, 2], [3]), ([1], [3]), ([0, 0], [3, 1]), ([2] * 8, [3, 3, 3, 1]), ([0, 1, 2, 0, 1, 2, 0], [3, 3, 1])],
+)
+def test_passes_are_few_and_never_larger_than_the_batch(
+    images: Tensor, pair_images: list[int], sizes: list[int]
+) -> None:
+    model = bcos_small(num_classes=4, width=8).eval()
+    seen: list[int] = []
+    model.register_forward_hook(lambda _, args, __: seen.append(len(args[0])))
+    classes = torch.arange(len(pair_images)) % 4
+    attribute_pairs(BcosContributions(), model, images, torch.tensor(pair_images), classes)
+    assert seen == sizes
+
+
 def test_no_pairs(images: Tensor) -> None:
     model = bcos_small(num_classes=4, width=8).eval()
     none = torch.zeros(0, dtype=torch.int64)
