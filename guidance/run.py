@@ -7,10 +7,13 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import wandb
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from guidance.callbacks import ParetoCheckpoint
 from guidance.checkpoint import load_weights, portable_config, read_checkpoint
@@ -49,21 +52,22 @@ def train(config: DictConfig) -> dict[str, Any]:
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = build_data(config)
     module = build_module(config, datamodule)
-    callbacks: list[Callback] = [instantiate(node) for node in config.callbacks.values() if node]
+    callbacks: list[Callback] = [_build(node, "callbacks") for node in config.callbacks.values() if node]
     metrics_csv = MetricsCSV(output_dir / "metrics.csv")
-    loggers: list[Logger] = [metrics_csv, *(instantiate(node) for node in config.logger.values() if node)]
+    loggers: list[Logger] = [metrics_csv]
+    loggers += [_build(node, "logger") for node in config.logger.values() if node]
     trainer = build_trainer(config, callbacks, loggers)
 
-    if trainer.is_global_zero:
-        write_atomically(output_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    # The trainer does not know its rank before it has started the other processes; this function does.
+    rank_zero_only(write_atomically)(output_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    for logger in loggers:
+        logger.log_hyperparams(module.config)
     try:
         metrics_csv.rewind(read_checkpoint(checkpoint)["global_step"] if checkpoint else 0)
         before = _evaluate_start(
             config, trainer, module, datamodule, output_dir, resumed=checkpoint is not None
         )
         trainer.fit(module, datamodule, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         after = _evaluate_splits(trainer, module, datamodule, _SPLITS)
         results = after | {f"before/{k}": v for k, v in (before or {}).items()} | provenance(config.seed)
         if trainer.is_global_zero:
@@ -135,7 +139,7 @@ def _quiet() -> None:
 
 def build_data(config: DictConfig) -> GuidanceDataModule:
     """Build the data module and read the splits' annotations."""
-    return cast(GuidanceDataModule, instantiate(config.data.module))
+    return cast(GuidanceDataModule, _build(config.data.module, "data"))
 
 
 def build_module(
@@ -157,21 +161,21 @@ def build_module(
     checkpoint = node.pop("checkpoint", None)
     if not start_weights and "pretrained" in node:
         node.pretrained = False
-    model: Classifier = instantiate(node, num_classes=datamodule.num_classes)
+    model: Classifier = _build(node, "model", num_classes=datamodule.num_classes)
     if checkpoint and start_weights:
         load_start_weights(model, checkpoint)
     loss = config.get("loss")
     options: dict[str, Any] = {}
     if loss is not None:
         options = {
-            "localization": instantiate(loss.localization),
+            "localization": _build(loss.localization, "loss"),
             "weight": loss.weight,
             "reduction": loss.reduction,
-            "optimizer": instantiate(config.optimizer),
+            "optimizer": _build(config.optimizer, "optimizer"),
         }
     return GuidedClassifier(
         model,
-        instantiate(config.attributor),
+        _build(config.attributor, "attributor"),
         datamodule.classes,
         seed=config.seed,
         config=portable_config(config),
@@ -181,14 +185,30 @@ def build_module(
 
 def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
     """Build the trainer, with checkpoints that are replaced as a whole."""
-    trainer: pl.Trainer = instantiate(
+    trainer: pl.Trainer = _build(
         config.trainer,
+        "trainer",
         callbacks=callbacks,
         logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=bool(callbacks),
     )
     return trainer
+
+
+def _build(node: Any, group: str, **options: Any) -> Any:
+    """Build what a configuration names, and say in one sentence what is wrong with it."""
+    try:
+        return instantiate(node, **options)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, InputError):
+                raise cause from error
+            if isinstance(cause, ModuleNotFoundError | MisconfigurationException | TypeError | ValueError):
+                raise InputError(f"{group}: {cause}") from error
+            cause = cause.__cause__ or cause.__context__
+        raise
 
 
 def _refuse_untrainable(config: DictConfig) -> None:

@@ -95,9 +95,16 @@ def test_wrong_name_ends_the_program_with_one_line(tmp_path: Path) -> None:
         (["data.annotated_fraction=2"], "data.annotated_fraction"),
         (["data.box_dilation=-0.1"], "data.box_dilation"),
         (["loss.weight=1e39"], "loss is not finite"),
+        (["trainer=gpu"], "trainer: "),
+        (["trainer.precision=31"], "trainer: "),
+        (["model._target_=no_such_package.Model"], "model: No module named 'no_such_package'"),
+        (["+attributor.depth=3"], "attributor: "),
+        (["loss=ppce", "+loss.localization.floor=1"], "loss: loss.localization.floor must be negative"),
     ],
 )
 def test_bad_input_is_named(arguments: list[str], message: str, tmp_path: Path) -> None:
+    if arguments == ["trainer=gpu"] and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
     with pytest.raises(Exception) as raised:  # noqa: PT011 - Hydra may wrap it
         train(composed(tmp_path / "run", "debug=fast", "trainer.enable_progress_bar=false", *arguments))
     assert message in (input_error(raised.value) or repr(raised.value))

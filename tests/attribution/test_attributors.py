@@ -71,7 +71,13 @@ def test_pairs_equal_one_image_and_class_at_a_time(attributor: Attributor, image
 
 @pytest.mark.parametrize(
     ("pair_images", "sizes"),
-    [([0, 1, 2], [3]), ([1], [3]), ([0, 0], [3, 1]), ([2] * 8, [3, 3, 3, 1]), ([0, 1, 2, 0, 1, 2, 0], [3, 3, 1])],
+    [
+        ([0, 1, 2], [3]),
+        ([1], [3]),
+        ([0, 0], [3, 1]),
+        ([2] * 8, [3, 3, 3, 1]),
+        ([0, 1, 2, 0, 1, 2, 0], [3, 3, 1]),
+    ],
 )
 def test_passes_are_few_and_never_larger_than_the_batch(
     images: Tensor, pair_images: list[int], sizes: list[int]
