@@ -56,13 +56,12 @@ def train(config: DictConfig) -> dict[str, Any]:
     metrics_csv = MetricsCSV(output_dir / "metrics.csv")
     loggers: list[Logger] = [metrics_csv]
     loggers += [_build(node, "logger") for node in config.logger.values() if node]
-    trainer = build_trainer(config, callbacks, loggers)
-
-    # The trainer does not know its rank before it has started the other processes; this function does.
-    rank_zero_only(write_atomically)(output_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    for logger in loggers:
-        logger.log_hyperparams(module.config)
     try:
+        trainer = build_trainer(config, callbacks, loggers)
+        # The trainer does not know its rank before it has started the other processes; this function does.
+        rank_zero_only(write_atomically)(output_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        for logger in loggers:
+            logger.log_hyperparams(module.config)
         metrics_csv.rewind(read_checkpoint(checkpoint)["global_step"] if checkpoint else 0)
         before = _evaluate_start(
             config, trainer, module, datamodule, output_dir, resumed=checkpoint is not None

@@ -1,0 +1,58 @@
+"""Where a run writes, and which run `ckpt_path=last` continues."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from guidance.errors import InputError
+from guidance.run_directory import resolve_checkpoint, run_directory
+
+
+def config(**values: object) -> DictConfig:
+    return OmegaConf.create({"ckpt_path": None, "seed": 0, "lr": "${seed}", "paths": {"a": 1}, **values})
+
+
+def earlier_run(runs: Path, name: str, content: DictConfig) -> Path:
+    folder = runs / "2020-01-01" / name
+    (folder / ".hydra").mkdir(parents=True)
+    OmegaConf.save(content, folder / ".hydra" / "config.yaml")
+    return folder
+
+
+def directory(runs: Path, content: DictConfig) -> str:
+    return run_directory(str(runs), "2030-01-01", "12-00-00", _root_=content)
+
+
+def test_new_run_gets_a_new_folder(tmp_path: Path) -> None:
+    earlier_run(tmp_path, "a", config())
+    assert directory(tmp_path, config()) == str(tmp_path / "2030-01-01" / "12-00-00")
+
+
+def test_last_is_the_newest_of_the_same_configuration(tmp_path: Path) -> None:
+    earlier_run(tmp_path, "a", config())
+    newest = earlier_run(tmp_path, "b", config(ckpt_path="last", paths={"a": 2}))
+    earlier_run(tmp_path, "c", config(seed=1))
+    (tmp_path / "2020-01-01" / "d" / ".hydra").mkdir(parents=True)
+    broken = tmp_path / "2020-01-01" / "e" / ".hydra"
+    broken.mkdir(parents=True)
+    (broken / "config.yaml").write_text("a: [")
+    assert directory(tmp_path, config(ckpt_path="last")) == str(newest)
+
+
+def test_last_without_an_earlier_run_starts_a_new_one(tmp_path: Path) -> None:
+    earlier_run(tmp_path, "c", config(seed=1))
+    assert directory(tmp_path, config(ckpt_path="last")).endswith("2030-01-01/12-00-00")
+
+
+def test_checkpoint_to_resume_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert resolve_checkpoint(None, tmp_path) is None
+    assert resolve_checkpoint("last", tmp_path) is None
+    assert "starting from the beginning" in caplog.text
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    last.touch()
+    assert resolve_checkpoint("last", tmp_path) == last
+    assert resolve_checkpoint(str(last), tmp_path / "elsewhere") == last
+    with pytest.raises(InputError, match=r"ckpt_path: no file .*gone.ckpt"):
+        resolve_checkpoint(str(tmp_path / "gone.ckpt"), tmp_path)
