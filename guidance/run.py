@@ -62,7 +62,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         rank_zero_only(write_atomically)(output_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         for logger in loggers:
             logger.log_hyperparams(module.config)
-        metrics_csv.rewind(read_checkpoint(checkpoint)["global_step"] if checkpoint else 0)
+        metrics_csv.rewind(_check_fits(module, checkpoint) if checkpoint else 0)
         before = _evaluate_start(
             config, trainer, module, datamodule, output_dir, resumed=checkpoint is not None
         )
@@ -216,6 +216,13 @@ def _refuse_untrainable(config: DictConfig) -> None:
             "trainer.sync_batchnorm has no double backward, which a localization loss needs: set it to false "
             "(B-cos networks synchronise their statistics by themselves), or use loss=none"
         )
+
+
+def _check_fits(module: GuidedClassifier, checkpoint: Path) -> int:
+    """Refuse to resume from another project's or model's checkpoint; return its number of steps."""
+    content = read_checkpoint(checkpoint)
+    load_weights(module, content)
+    return int(content["global_step"])
 
 
 # Evaluation -------------------------------------------------------------------------------------------------

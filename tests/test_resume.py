@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tiny import OVERRIDES, command, environment, run_command
+from guidance.run import train
+from tests.data.voc_tree import object_xml, write_voc
+from tests.tiny import OVERRIDES, command, composed, environment, run_command
 
 RUN = [*OVERRIDES, "trainer.max_epochs=3", "callbacks.last.every_n_steps=2", "test_front=false"]
 
@@ -102,6 +104,27 @@ def test_last_finds_the_newest_run_of_the_same_configuration(uninterrupted: Path
     assert_same_run(uninterrupted, dated)
     assert [str(p.parent.name) for p in (tmp_path / "runs").glob("*/*/results.json")].count("00-00-00") == 1
     assert len(list((tmp_path / "runs").glob("*/*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["model.width=16"], "the checkpoint belongs to another model"),
+        (["data=voc2007"], "the checkpoint was trained on 6 classes"),
+        (["attributor.layer=mid9"], "unknown layer 'mid9'"),
+    ],
+)
+def test_checkpoint_of_another_run_is_refused(
+    uninterrupted: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    last = uninterrupted / "checkpoints" / "last.ckpt"
+    voc = []
+    if options == ["data=voc2007"]:
+        write_voc(tmp_path, {"1": [object_xml()]}, {"train": ["1"], "val": ["1"], "test": ["1"]})
+        voc = [f"data.root={tmp_path}", "model=bcos_small", "model.width=8"]
+    base = [] if voc else OVERRIDES
+    with pytest.raises(Exception, match=message):
+        train(composed(tmp_path / "run", *base, *options, *voc, f"ckpt_path={last}"))
 
 
 def test_finished_run_is_not_trained_again(uninterrupted: Path) -> None:

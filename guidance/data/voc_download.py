@@ -1,11 +1,11 @@
 """Fetching the official PASCAL VOC archives."""
 
-import fcntl
 import tarfile
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
+from filelock import FileLock
 from torchvision.datasets.utils import download_and_extract_archive
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
@@ -27,8 +27,7 @@ def download_voc(root: Path, archive: str, is_complete: Callable[[], bool]) -> N
     try:
         root.mkdir(parents=True, exist_ok=True)
         # Every process of a distributed run gets here at about the same time; one downloads, the others wait.
-        with (root / ".voc-download.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(root / ".voc-download.lock"):
             if not is_complete():
                 download_and_extract_archive(
                     source["url"], str(root), filename=source["filename"], md5=source["md5"]
