@@ -21,7 +21,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 train: $(VENV)/installed  ## Train a classifier on the embedded data, then guide it; ends in a table and a picture.
 	$(BIN)/python train.py experiment=shapes_baseline hydra.run.dir=$(RUN)/baseline
-	$(BIN)/python train.py experiment=shapes_guided model.checkpoint=$(RUN)/baseline/checkpoints/best.ckpt hydra.run.dir=$(RUN)/guided
+	$(BIN)/python train.py experiment=shapes_guided loss.weight=1 model.checkpoint=$(RUN)/baseline/checkpoints/best.ckpt hydra.run.dir=$(RUN)/guided
 	@echo "Look at $(RUN)/guided/gallery/before_after.png"
 
 test: $(VENV)/installed-dev  ## Run the tests, all but the slow ones.
