@@ -74,7 +74,7 @@ def test_start_weights_from_a_network_s_state_dict(tmp_path: Path, suffix: str) 
     if suffix == ".pt":
         torch.save(saved.state_dict(), path)
     else:
-        save_file(saved.state_dict(), path)
+        save_file({name: value.contiguous() for name, value in saved.state_dict().items()}, path)
     model = bcos_small(4, width=8)
     load_start_weights(model, path)
     name = "fc.linear.weight"
