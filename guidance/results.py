@@ -62,7 +62,7 @@ def print_table(
     """
     splits = [split for split in ("val", "test") if f"{split}/f1_micro" in after]
     table = Table(title="Results in percent")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for split in splits:
         if before is not None:
             table.add_column(f"{split} before", justify="right")
