@@ -81,7 +81,10 @@ def register_checkpoint_config(arguments: list[str]) -> None:
     named = [argument.partition("=")[2] for argument in arguments if argument.startswith("ckpt_path=")]
     content: dict[str, Any] = {}
     if named:
-        path = resolve_checkpoint(named[-1].strip("'\""), ".")
+        name = named[-1].strip("'\"")
+        if name == "last":
+            raise InputError("evaluate.py needs a file: ckpt_path=outputs/.../checkpoints/last.ckpt")
+        path = resolve_checkpoint(name, ".")
         content = read_checkpoint(path)["guidance"]["config"] if path else {}
     elif not any(argument in ("--help", "-h", "--hydra-help", "--version") for argument in arguments):
         raise InputError("evaluate.py needs ckpt_path=FILE, a checkpoint of a training run")

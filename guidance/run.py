@@ -1,6 +1,8 @@
 """Training and evaluation from a configuration. No command line here: any ``DictConfig`` will do."""
 
+import json
 import logging
+import math
 import warnings
 from pathlib import Path
 from typing import Any, cast
@@ -258,7 +260,8 @@ def _evaluate_start(
         return None
     path = output_dir / "before.json"
     if resumed and path.is_file():
-        return cast("dict[str, float]", OmegaConf.to_container(OmegaConf.load(path)))
+        stored = json.loads(path.read_text())
+        return {key: math.nan if value is None else value for key, value in stored.items()}
     before = _evaluate_splits(trainer, module, datamodule, _SPLITS)
     if trainer.is_global_zero:
         write_json(path, before)

@@ -139,6 +139,7 @@ def test_evaluate_needs_a_good_checkpoint(tmp_path: Path) -> None:
     for arguments, message in (
         ([], "evaluate.py needs ckpt_path=FILE"),
         (["ckpt_path=gone.ckpt"], "ckpt_path: no file gone.ckpt"),
+        (["ckpt_path=last"], "evaluate.py needs a file"),
         ([f"ckpt_path={broken}"], "broken.ckpt is not a readable checkpoint"),
         ([f"ckpt_path={foreign}"], "foreign.ckpt was not written by this project"),
     ):
