@@ -1,9 +1,11 @@
 """Data: images with labels and boxes, from the data sets to batches on many devices."""
 
+from guidance.data.annotation import Annotation, AnnotationTable, Skipped
+from guidance.data.augmentation import Augmentation
 from guidance.data.batch import Batch
 from guidance.data.datamodule import GuidanceDataModule
+from guidance.data.image_dataset import ImageDataset
 from guidance.data.prepared import PreparedDataset, PreparedSample, collate
-from guidance.data.sample import ImageDataset, Sample
 from guidance.data.sampler import EvaluationSampler, TrainingBatchSampler
 from guidance.data.shapes import Shapes
 from guidance.data.splits import annotated_subset, seeded_split
@@ -11,14 +13,17 @@ from guidance.data.voc import VOC
 
 __all__ = [
     "VOC",
+    "Annotation",
+    "AnnotationTable",
+    "Augmentation",
     "Batch",
     "EvaluationSampler",
     "GuidanceDataModule",
     "ImageDataset",
     "PreparedDataset",
     "PreparedSample",
-    "Sample",
     "Shapes",
+    "Skipped",
     "TrainingBatchSampler",
     "annotated_subset",
     "collate",

@@ -1,7 +1,37 @@
 """Geometry of boxes: always xyxy, half-open, in pixels."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1."""
+
+
+def clip_box(box: Sequence[float], size: tuple[int, int]) -> tuple[Box | None, str]:
+    """Clip one box from a file to its image.
+
+    Args:
+        box: xyxy, half-open, pixels; whatever the file says.
+        size: (height, width) of the image.
+
+    Returns:
+        The part within the image, or None if there is none; and what was wrong, "" for a box as it should be.
+    """
+    x0, y0, x1, y1 = box
+    height, width = size
+    if not all(math.isfinite(value) for value in box):
+        return None, "a coordinate is not a finite number"
+    if x0 > x1 or y0 > y1:
+        return None, "its corners are swapped"
+    if x0 == x1 or y0 == y1:
+        return None, "it has no area"
+    inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+    if inside[0] >= inside[2] or inside[1] >= inside[3]:
+        return None, "it lies outside the image"
+    return inside, "" if inside == (x0, y0, x1, y1) else "it reaches outside the image and was clipped"
 
 
 def rescale_boxes(boxes: Tensor, old_size: tuple[int, int], new_size: tuple[int, int]) -> Tensor:

@@ -2,14 +2,18 @@
 
 import math
 from dataclasses import asdict
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol, get_args
 
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from guidance.data.prepared import PreparedDataset, PreparedSample, collate
-from guidance.data.sample import ImageDataset
+from guidance.data.augmentation import Augmentation
+from guidance.data.batch import Target
+from guidance.data.image_cache import ImageCache
+from guidance.data.image_dataset import ImageDataset
+from guidance.data.prepared import PreparedDataset, PreparedSample
 from guidance.data.sampler import EvaluationSampler, TrainingBatchSampler
 from guidance.data.splits import annotated_subset, check_fraction
 from guidance.errors import InputError, unknown_name
@@ -38,6 +42,11 @@ class GuidanceDataModule(pl.LightningDataModule):
         annotated_fraction: The part of the training images whose boxes may be used for guidance, in [0, 1]. A
             smaller part lies within a larger one. Validation and test images are all annotated.
         box_dilation: The part of its width and height that each training box gains on each side, >= 0.
+        target: Whether guidance aims at the ``box`` or the segmentation ``mask`` of a class. Evaluation
+            always scores against boxes, and reports on-object EPG where the data set has masks.
+        augmentation: Random changes of the training images; None for none.
+        cache: Whether to keep the squashed images in one memory-mapped file per split, built at first use.
+        cache_dir: The folder of those files.
         seed: Decides the order of the training images and which of them are annotated.
 
     Raises:
@@ -52,6 +61,10 @@ class GuidanceDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         annotated_fraction: float = 1.0,
         box_dilation: float = 0.0,
+        target: Target = "box",
+        augmentation: Augmentation | None = None,
+        cache: bool = False,
+        cache_dir: str | Path = "data/cache",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -65,25 +78,61 @@ class GuidanceDataModule(pl.LightningDataModule):
         check_fraction("data.annotated_fraction", annotated_fraction)
         if not isinstance(box_dilation, int | float) or not 0 <= box_dilation < math.inf:
             raise InputError(f"data.box_dilation is {box_dilation}; it must be a number, at least 0")
+        if target not in get_args(Target):
+            raise unknown_name("data.target", target, get_args(Target))
+        if target == "mask" and box_dilation > 0:
+            raise InputError(
+                "data.box_dilation grows boxes, but data.target=mask guides with masks: leave one out"
+            )
+        if cache and augmentation is not None and augmentation.crops:
+            raise InputError(
+                "data.augmentation.crop cuts from whole images, but data.cache=true keeps squashed ones: "
+                "set data.cache=false, or data.augmentation.crop=null"
+            )
         self._factory = dataset
         self._image_size = image_size
         self._batch_size = batch_size
         self._num_workers = num_workers
         self._annotated_fraction = annotated_fraction
         self._box_dilation = box_dilation
+        self._target = target
+        self._augmentation = augmentation if augmentation is not None and augmentation.active else None
+        self._uses_cache = cache
+        self._cache_dir = Path(cache_dir).expanduser()
         self._seed = seed
         self._splits: dict[str, ImageDataset] = {}
+        self._caches: dict[str, ImageCache] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class names, in label order; makes the training split if no split was made yet."""
-        made = next(iter(self._splits.values()), None)
-        return (made or self.split("train")).classes
+        """The class names, in label order."""
+        return self._any_split.classes
 
     @property
     def num_classes(self) -> int:
         """K."""
         return len(self.classes)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names of the groups that accuracy is reported for."""
+        return self._any_split.groups
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may show several classes, or none."""
+        return self._any_split.multi_label
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the data set has segmentation masks."""
+        return self._any_split.has_masks
+
+    @property
+    def _any_split(self) -> ImageDataset:
+        """A split; the training split is made if none was made yet."""
+        made = next(iter(self._splits.values()), None)
+        return self.split("train") if made is None else made
 
     def split(self, name: str) -> ImageDataset:
         """Return a split with its images as they are on disk.
@@ -106,6 +155,10 @@ class GuidanceDataModule(pl.LightningDataModule):
                         f"the splits '{other}' and '{name}' have different classes: "
                         f"{', '.join(dataset.classes)} and {', '.join(made.classes)}"
                     )
+            if self._target == "mask" and not made.has_masks:
+                raise InputError(
+                    "data.target=mask: this data set has no segmentation masks; use data.target=box"
+                )
             self._splits[name] = made
         return self._splits[name]
 
@@ -116,10 +169,29 @@ class GuidanceDataModule(pl.LightningDataModule):
             name: ``train``, ``val`` or ``test``.
         """
         dataset = self.split(name)
+        cache = self._cache(name)
         if name != "train":
-            return PreparedDataset(dataset, self._image_size)
-        annotated = annotated_subset(len(dataset), self._annotated_fraction, self._seed)
-        return PreparedDataset(dataset, self._image_size, annotated, self._box_dilation)
+            return PreparedDataset(dataset, self._image_size, with_masks=dataset.has_masks, cache=cache)
+        return PreparedDataset(
+            dataset,
+            self._image_size,
+            annotated=annotated_subset(len(dataset), self._annotated_fraction, self._seed),
+            box_dilation=self._box_dilation,
+            target=self._target,
+            with_masks=self._target == "mask",
+            augmentation=self._augmentation,
+            cache=cache,
+        )
+
+    def _cache(self, name: str) -> ImageCache | None:
+        if not self._uses_cache:
+            return None
+        if name not in self._caches:
+            dataset = self.split(name)
+            self._caches[name] = ImageCache(
+                dataset, self._image_size, self._cache_dir, label=name, num_workers=self._num_workers
+            )
+        return self._caches[name]
 
     def setup(self, stage: str) -> None:
         """Make the splits that a stage needs, so that what is wrong with them shows before it begins.
@@ -159,18 +231,20 @@ class GuidanceDataModule(pl.LightningDataModule):
         prepared: PreparedDataset,
         *,
         sampler: Sampler[int] | None = None,
-        batch_sampler: Sampler[list[int]] | None = None,
+        batch_sampler: TrainingBatchSampler | None = None,
         batch_size: int = 1,
     ) -> DataLoader[PreparedSample]:
+        # Worker processes would only copy what a cache has ready.
+        workers = 0 if self._uses_cache and self._augmentation is None else self._num_workers
         return DataLoader(
             prepared,
             batch_size=batch_size,
             sampler=sampler,
             batch_sampler=batch_sampler,
-            num_workers=self._num_workers,
-            collate_fn=collate,
+            num_workers=workers,
+            collate_fn=_as_it_is,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-            persistent_workers=self._num_workers > 0,
+            persistent_workers=workers > 0,
             # Its own, so that making an iterator draws no number from the global generator.
             generator=torch.Generator().manual_seed(self._seed),
         )
@@ -196,3 +270,8 @@ class GuidanceDataModule(pl.LightningDataModule):
         if batches.is_last_batch:
             return epochs["processed"] + 1, 0
         return epochs["processed"], asdict(batches.current)["processed"]
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Pass on the batch that the data set made in one go."""
+    return batch

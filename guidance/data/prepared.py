@@ -8,9 +8,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as transforms
 
-from guidance.data.batch import Batch
+from guidance.data.augmentation import Augmentation
+from guidance.data.batch import Batch, Target
 from guidance.data.boxes import dilate_boxes, rescale_boxes
-from guidance.data.sample import ImageDataset
+from guidance.data.image_cache import ImageCache
+from guidance.data.image_dataset import ImageDataset
+from guidance.data.runs import encode_runs, resize_masks
 
 
 @dataclass
@@ -22,7 +25,11 @@ class PreparedSample:
         labels: bool [K].
         boxes: int64 [M, 4], half-open xyxy, pixels of ``image``.
         box_classes: int64 [M].
-        annotated: Whether the boxes may be used for guidance.
+        runs: The segmentation masks as runs of pixels, int64 [R, 2].
+        run_classes: int64 [R].
+        annotated: Whether the annotations may be used for guidance.
+        outside: Whether the evidence is to lie outside the boxes and masks.
+        group: The image's group; -1 without groups.
         index: The image's index in its data set.
     """
 
@@ -30,19 +37,30 @@ class PreparedSample:
     labels: Tensor
     boxes: Tensor
     box_classes: Tensor
+    runs: Tensor
+    run_classes: Tensor
     annotated: bool
+    outside: bool
+    group: int
     index: int
 
 
 class PreparedDataset(Dataset[PreparedSample]):
-    """A split whose images are squashed to S x S (antialiased, bilinear) and whose boxes follow.
+    """A split whose images are squashed to S x S (antialiased, bilinear) and whose boxes and masks follow.
 
     Args:
         dataset: The split.
         image_size: S in pixels.
-        annotated: Which images' boxes may be used for guidance, bool [len(dataset)]; all if None.
+        annotated: Which images' annotations may be used for guidance, bool [len(dataset)]; all if None.
         box_dilation: Part of its width and height that every box gains on each side before it is rescaled.
             For training only: evaluation is to use the true boxes.
+        target: What guidance aims at.
+        with_masks: Whether to read the segmentation masks.
+        augmentation: Random changes of image, boxes and masks together; None for none.
+        cache: The images, already squashed; None reads and squashes them at use.
+
+    Raises:
+        ValueError: If ``annotated`` has another length, or the augmentation needs what a cache has not.
     """
 
     def __init__(
@@ -51,48 +69,116 @@ class PreparedDataset(Dataset[PreparedSample]):
         image_size: int,
         annotated: Tensor | None = None,
         box_dilation: float = 0.0,
+        target: Target = "box",
+        with_masks: bool = False,
+        augmentation: Augmentation | None = None,
+        cache: ImageCache | None = None,
     ) -> None:
         if annotated is not None and annotated.shape != (len(dataset),):
             raise ValueError(f"annotated must be [{len(dataset)}]; got {list(annotated.shape)}")
+        if cache is not None and augmentation is not None and augmentation.crops:
+            raise ValueError("random crops are cut from whole images, of which a cache has none")
         self.dataset = dataset
         self.annotated = torch.ones(len(dataset), dtype=torch.bool) if annotated is None else annotated
+        self.target = target
         self._size = (image_size, image_size)
         self._box_dilation = box_dilation
+        self._with_masks = with_masks
+        self._augmentation = augmentation
+        self._cache = cache
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> PreparedSample:
+    def __getitem__(self, item: int | tuple[int, int]) -> PreparedSample:
         """Return one image.
+
+        Args:
+            item: An index, which is not augmented, or (epoch, index), which is.
 
         Raises:
             InputError: Naming the file, if it cannot be read.
         """
-        sample = self.dataset[index]
-        height, width = sample.image.shape[-2:]
-        image = sample.image
-        if (height, width) != self._size:
+        return self._prepare(item, None if self._cache is None else self._cache[[_index(item)]][0])
+
+    def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> Batch:
+        """Return N >= 1 images as a batch; data loaders ask for it. A cache is read in one go.
+
+        Args:
+            items: As in :meth:`__getitem__`.
+        """
+        if self._cache is None:
+            return collate([self[item] for item in items], self.target)
+        images = self._cache[[_index(item) for item in items]]
+        samples = [self._prepare(item, image) for item, image in zip(items, images, strict=True)]
+        return collate(samples, self.target)
+
+    def _prepare(self, item: int | tuple[int, int], image: Tensor | None) -> PreparedSample:
+        epoch, index = item if isinstance(item, tuple) else (0, item)
+        augmentation = self._augmentation if isinstance(item, tuple) else None
+        annotation = self.dataset.annotation(index)
+        boxes = dilate_boxes(annotation.boxes, self._box_dilation, annotation.size)
+        box_classes = annotation.box_classes
+        size = annotation.size
+        mask_classes, masks = self._masks(index)
+        if image is None:
+            crops = augmentation is not None and augmentation.crops
+            image = self.dataset.image(index, least=None if crops else self._size[0])
+        if augmentation is not None:
+            draw = augmentation.generator(epoch, index)
+            image, boxes, box_classes, masks = augmentation.crop(image, boxes, box_classes, masks, draw)
+            if augmentation.crops:
+                size = (image.shape[-2], image.shape[-1])
+        if image.shape[-2:] != self._size:
             image = transforms.resize(image, list(self._size), antialias=True)
-        boxes = dilate_boxes(sample.boxes, self._box_dilation, (height, width))
+        boxes = rescale_boxes(boxes, size, self._size)
+        masks = resize_masks(masks, self._size)
+        if augmentation is not None:
+            image, boxes, masks = augmentation.flip_and_jitter(image, boxes, masks, draw)
+        runs, owners = encode_runs(masks)
         return PreparedSample(
             image=image,
-            labels=sample.labels,
-            boxes=rescale_boxes(boxes, (height, width), self._size),
-            box_classes=sample.box_classes,
+            labels=annotation.labels,
+            boxes=boxes,
+            box_classes=box_classes,
+            runs=runs,
+            run_classes=mask_classes[owners],
             annotated=bool(self.annotated[index]),
+            outside=annotation.outside,
+            group=annotation.group,
             index=index,
         )
 
+    def _masks(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return classes [C] and masks [C, H, W]; none if they are not wanted."""
+        if self._with_masks:
+            return self.dataset.masks(index)
+        return torch.zeros(0, dtype=torch.int64), torch.zeros(0, *self._size, dtype=torch.bool)
 
-def collate(samples: Sequence[PreparedSample]) -> Batch:
-    """Put N >= 1 samples of one size into a batch; their boxes become one flat list."""
-    boxes_each = torch.tensor([len(sample.boxes) for sample in samples])
+
+def _index(item: int | tuple[int, int]) -> int:
+    return item[1] if isinstance(item, tuple) else item
+
+
+def collate(samples: Sequence[PreparedSample], target: Target = "box") -> Batch:
+    """Put N >= 1 samples of one size into a batch; their boxes and runs become flat lists."""
+    positions = torch.arange(len(samples))
+
+    def owners(lengths: list[int]) -> Tensor:
+        return positions.repeat_interleave(torch.tensor(lengths))
+
     return Batch(
         images=torch.stack([sample.image for sample in samples]),
         labels=torch.stack([sample.labels for sample in samples]),
         boxes=torch.cat([sample.boxes for sample in samples]),
-        box_images=torch.arange(len(samples)).repeat_interleave(boxes_each),
+        box_images=owners([len(sample.boxes) for sample in samples]),
         box_classes=torch.cat([sample.box_classes for sample in samples]),
+        runs=torch.cat([sample.runs for sample in samples]),
+        run_images=owners([len(sample.runs) for sample in samples]),
+        run_classes=torch.cat([sample.run_classes for sample in samples]),
         annotated=torch.tensor([sample.annotated for sample in samples]),
+        outside=torch.tensor([sample.outside for sample in samples]),
+        groups=torch.tensor([sample.group for sample in samples]),
         indices=torch.tensor([sample.index for sample in samples]),
+        target=target,
     )

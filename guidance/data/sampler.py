@@ -8,13 +8,13 @@ from guidance.errors import InputError
 from guidance.randomness import permutation
 
 
-class TrainingBatchSampler(Sampler[list[int]]):
+class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
     """Batches of a shuffled epoch that are the same on one device or many, and before or after a resume.
 
     Epoch e visits the images in an order that depends on (seed, e). Each GLOBAL batch is the next
     ``batch_size`` of them, and is cut into ``world_size`` consecutive parts, equal up to one image, of which
     this process yields its own. The last batch of an epoch may be smaller; one with fewer images than
-    processes is dropped on all.
+    processes is dropped on all. An image is yielded as (epoch, index), for the draws that depend on both.
 
     To be given to a ``DataLoader`` as ``batch_sampler``, under ``Trainer(use_distributed_sampler=False)``.
 
@@ -76,17 +76,17 @@ class TrainingBatchSampler(Sampler[list[int]]):
         whole, rest = divmod(self._length, self.batch_size)
         return whole + (rest >= self._world_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         # The epoch is read now, not at the first batch: worker processes are sent indices as early as that.
         return self._batches(self._epoch)
 
-    def _batches(self, epoch: int) -> Iterator[list[int]]:
+    def _batches(self, epoch: int) -> Iterator[list[tuple[int, int]]]:
         start_epoch, start_batch = self._start
         order = permutation(self._length, self._seed, epoch).tolist()
         for number in range(start_batch if epoch == start_epoch else 0, len(self)):
             batch = order[number * self.batch_size : (number + 1) * self.batch_size]
             low, high = (len(batch) * rank // self._world_size for rank in (self._rank, self._rank + 1))
-            yield batch[low:high]
+            yield [(epoch, index) for index in batch[low:high]]
 
 
 class EvaluationSampler(DistributedSampler[int]):

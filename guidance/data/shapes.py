@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from guidance.data.sample import ImageDataset, Sample
+from guidance.data.annotation import Annotation
+from guidance.data.image_dataset import ImageDataset
 from guidance.data.shapes_objects import SHAPES, mask_boxes
 from guidance.data.shapes_scene import Scene, draw_scene
 from guidance.errors import InputError, unknown_name
@@ -46,6 +47,7 @@ class Shapes(ImageDataset):
     """
 
     classes = CLASSES
+    has_masks = True
 
     def __init__(
         self,
@@ -84,14 +86,29 @@ class Shapes(ImageDataset):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Sample:
-        """Return one scene; every object has a box, the extent of its visible pixels."""
+    def annotation(self, index: int) -> Annotation:
+        """Return one scene's annotation; every object has a box, the extent of its visible pixels."""
         scene = self._scene(index)
         labels = torch.zeros(len(CLASSES), dtype=torch.bool)
         box_classes = torch.from_numpy(scene.object_classes.copy())
         labels[box_classes] = True
         boxes = torch.from_numpy(mask_boxes(scene.object_masks())).float()
-        return Sample(torch.from_numpy(scene.image.copy()), labels, boxes, box_classes)
+        return Annotation((self._image_size, self._image_size), labels, boxes, box_classes)
+
+    def image(self, index: int, least: int | None = None) -> Tensor:
+        """Return one scene as it was drawn."""
+        return torch.from_numpy(self._scene(index).image.copy())
+
+    def masks(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return the visible pixels of each present class."""
+        classes, owners = torch.from_numpy(self._scene(index).object_classes).unique(return_inverse=True)
+        objects = self.object_masks(index)
+        return classes, torch.stack([objects[owners == k].any(dim=0) for k in range(len(classes))])
+
+    def fingerprint(self, index: int) -> str:
+        """Return what decides the image: seed, split, number, size and correlation."""
+        drawn_from = (self._seed, self.split, index, self._image_size, self._correlation)
+        return "shapes:" + ":".join(str(part) for part in drawn_from)
 
     def name(self, index: int) -> str:
         """Return the image's split and number, e.g. ``train-17``."""

@@ -1,17 +1,26 @@
 """PASCAL VOC 2007 and 2012, in the folders that the official archives unpack to."""
 
-import warnings
 from pathlib import Path
 
-import torch
 from rich.progress import track
+from torch import Tensor
 
-from guidance.data.image_file import read_image
-from guidance.data.sample import ImageDataset, Sample
+from guidance.data.annotation import Annotation, AnnotationTable, Skipped
+from guidance.data.image_dataset import ImageDataset
+from guidance.data.image_file import read_image, read_label_image
+from guidance.data.labelled_object import annotate
 from guidance.data.splits import seeded_split
-from guidance.data.voc_annotation import CLASSES, Annotation, read_annotation
+from guidance.data.voc_annotation import read_voc_annotation
 from guidance.data.voc_download import download_voc
 from guidance.errors import InputError, unknown_name
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+"""The 20 classes, in label order; in a segmentation the pixels of class k have the value k + 1."""
+
+_NUMBERS = {name: number for number, name in enumerate(CLASSES)}
 
 # year -> split -> (official list, the archive that holds it)
 _LISTS = {
@@ -30,13 +39,14 @@ class VOC(ImageDataset):
         root/VOCdevkit/VOC2007/Annotations/000005.xml
                                ImageSets/Main/train.txt    one image number a line
                                JPEGImages/000005.jpg
+                               SegmentationClass/000032.png    of some images, if at all
 
     The 2007 splits are the official ones. The annotations of the 2012 test set are not public: there
     ``test`` is the official ``val``, and ``train`` and ``val`` are 90 % and 10 % of the official ``train``,
     split with a fixed seed.
 
-    A box is clipped to its image, and dropped if nothing is left, which one warning reports; the label stays.
-    An image without any object is kept, with no label.
+    A box is clipped to its image, and dropped if nothing is left; the label stays. An image without any
+    object is kept, with no label. The void pixels around the objects of a segmentation belong to no object.
 
     Attributes:
         classes: The 20 class names.
@@ -53,6 +63,7 @@ class VOC(ImageDataset):
     """
 
     classes = CLASSES
+    has_masks = True
 
     def __init__(
         self,
@@ -82,32 +93,40 @@ class VOC(ImageDataset):
             train, val = seeded_split(len(self._ids), _TRAIN_FRACTION_2012, seed=0)
             self._ids = [self._ids[i] for i in (train if split == "train" else val).tolist()]
         description = f"VOC{year} {split}"
-        self._annotations = [
-            read_annotation(self._folder / "Annotations" / f"{image}.xml", keep_difficult)
-            for image in track(self._ids, description, transient=True, disable=len(self._ids) <= _SLOW)
-        ]
-        self._warn_of_boxes(description)
+        self._keep_difficult = keep_difficult
+        skipped: list[Skipped] = []
+        ids = track(self._ids, description, transient=True, disable=len(self._ids) <= _SLOW)
+        self._annotations = AnnotationTable((self._read(image, skipped) for image in ids), len(CLASSES))
+        self.skipped = tuple(skipped)
 
     def __len__(self) -> int:
         return len(self._ids)
 
-    def __getitem__(self, index: int) -> Sample:
-        """Return one image.
+    def annotation(self, index: int) -> Annotation:
+        """Return an image's labels and boxes."""
+        return self._annotations[index]
+
+    def image(self, index: int, least: int | None = None) -> Tensor:
+        """Read an image.
 
         Raises:
             InputError: Naming the file, if it cannot be decoded or has another size than its annotation says.
         """
-        annotation = self._annotations[index]
-        image = read_image(Path(self.name(index)))
-        height, width = image.shape[1:]
-        if (height, width) != annotation.size:
-            raise InputError(
-                f"{self.name(index)} is {width} x {height} pixels, but its annotation says "
-                f"{annotation.size[1]} x {annotation.size[0]}: they do not belong together"
-            )
-        labels = torch.zeros(len(CLASSES), dtype=torch.bool)
-        labels[annotation.classes] = True
-        return Sample(image, labels, annotation.boxes, annotation.box_classes)
+        return read_image(Path(self.name(index)), self._annotations[index].size, least)
+
+    def masks(self, index: int) -> tuple[Tensor, Tensor]:
+        """Read the segmentation of an image, if there is one.
+
+        Raises:
+            InputError: Naming the file, if it cannot be decoded or has another size than the image.
+        """
+        path = self._folder / "SegmentationClass" / f"{self._ids[index]}.png"
+        if not path.is_file():
+            return super().masks(index)
+        pixels = read_label_image(path, self._annotations[index].size)
+        values = pixels.unique().long()
+        classes = values[(values > 0) & (values <= len(CLASSES))] - 1
+        return classes, pixels == classes[:, None, None] + 1
 
     def name(self, index: int) -> str:
         """Return the path of the image file."""
@@ -148,16 +167,17 @@ class VOC(ImageDataset):
                 )
         return ""
 
-    def _warn_of_boxes(self, description: str) -> None:
-        def is_bad(annotation: Annotation) -> bool:
-            return annotation.clipped + annotation.dropped > 0
-
-        bad = [f"{image}.xml" for image, a in zip(self._ids, self._annotations, strict=True) if is_bad(a)]
-        if bad:
-            clipped = sum(annotation.clipped for annotation in self._annotations)
-            dropped = sum(annotation.dropped for annotation in self._annotations)
-            warnings.warn(
-                f"{description}: {clipped} boxes reached outside their image and were clipped, {dropped} had "
-                f"no pixel in it and were dropped (their labels stay); the first in {bad[0]}",
-                stacklevel=3,
-            )
+    def _read(self, image: str, skipped: list[Skipped]) -> Annotation:
+        path = self._folder / "Annotations" / f"{image}.xml"
+        content = read_voc_annotation(path)
+        objects = []
+        for item, difficult in zip(content.objects, content.difficult, strict=True):
+            if item.name not in _NUMBERS:
+                raise InputError(f"{path}: {unknown_name('class', item.name, CLASSES)}")
+            if difficult and not self._keep_difficult:
+                skipped.append(Skipped("object", "it is marked difficult", item.where))
+            else:
+                objects.append(item)
+        annotation, more = annotate(objects, content.size, _NUMBERS)
+        skipped += more
+        return annotation
