@@ -1,6 +1,6 @@
 """The training module: classification loss + weight * localization loss, and the metrics of both."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -42,6 +42,9 @@ class GuidedClassifier(pl.LightningModule):
         reduction: ``mean`` over the guided images of the global batch, or ``sum`` over them, as in the
             published code, which ties the weight to the batch size.
         optimizer: Makes an optimizer of parameters.
+        multi_label: Whether an image may show several classes, or none.
+        groups: The names of the groups that accuracy is reported for.
+        has_masks: Whether images may have segmentation masks, on which on-object EPG is reported.
         seed: All randomness of training derives from it.
         config: The run's configuration, plain; kept in every checkpoint.
 
@@ -58,6 +61,9 @@ class GuidedClassifier(pl.LightningModule):
         weight: float = 0.0,
         reduction: Reduction = "mean",
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.Adam,
+        multi_label: bool = True,
+        groups: Sequence[str] = (),
+        has_masks: bool = False,
         seed: int = 0,
         config: Mapping[str, Any] | None = None,
     ) -> None:
@@ -79,8 +85,8 @@ class GuidedClassifier(pl.LightningModule):
         self.iou_threshold = 0.5
         self.keep_threshold = False
         self.results: dict[str, float] = {}
-        self.val_metrics = SplitMetrics(self.classes)
-        self.test_metrics = SplitMetrics(self.classes)
+        self.val_metrics = SplitMetrics(self.classes, multi_label, groups, has_masks)
+        self.test_metrics = SplitMetrics(self.classes, multi_label, groups, has_masks)
         self._batch_guides = True
         self._loss_total = torch.zeros(())
 
@@ -180,8 +186,7 @@ class GuidedClassifier(pl.LightningModule):
         images = batch.images.to(self.dtype) / 255
         pair_images, pair_classes = batch.has_boxes().nonzero(as_tuple=True)
         logits, maps = attribute_pairs(self.attributor, self.model, images, pair_images, pair_classes)
-        masks = batch.masks(pair_images, pair_classes)
-        metrics.update(logits, batch.labels, maps, masks, pair_classes)
+        metrics.update(batch, logits, maps, pair_images, pair_classes)
         loss = _cross_entropy(logits, batch.labels).mean()
         name = f"{split}/classification_loss"
         self.log(name, loss, on_epoch=True, batch_size=len(batch), sync_dist=True)

@@ -18,6 +18,10 @@ _TABLE = {
     "epg": "EPG",
     "iou": "IoU",
     "iou_at_0.5": "IoU at 0.5",
+    "on_object_epg": "on-object EPG",
+    "accuracy": "accuracy",
+    "mean_group_accuracy": "accuracy, mean of groups",
+    "worst_group_accuracy": "accuracy, worst group",
 }
 _LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "bcos", "numpy")
 
@@ -53,7 +57,7 @@ def git_commit() -> str | None:
 def print_table(
     after: Mapping[str, float], before: Mapping[str, float] | None = None, console: Console | None = None
 ) -> None:
-    """Print F1, mAP, EPG and IoU of val and test in percent, before and after training.
+    """Print the metrics of val and test in percent, before and after training.
 
     Args:
         after: Flat keys such as ``test/epg``; splits that are missing are left out.
@@ -71,6 +75,8 @@ def print_table(
         else:
             table.add_column(split, justify="right")
     for key, name in _TABLE.items():
+        if not any(f"{split}/{key}" in after for split in splits):
+            continue
         cells: list[str] = []
         for split in splits:
             value = 100 * after[f"{split}/{key}"]

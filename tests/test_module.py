@@ -1,5 +1,6 @@
 """One training step against the formula of the paper, written out image by image."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from guidance.attribution import Attributor, BcosContributions, GradCAM
 from guidance.data import Batch
+from guidance.data.batch import Target
 from guidance.errors import InputError
 from guidance.guided_class import draw_guided_class
 from guidance.losses import EnergyLoss, L1Loss
@@ -21,7 +23,10 @@ CLASSES = ("a", "b", "c")
 
 
 def make_batch() -> Batch:
-    """Five images: two boxes of one class, two classes, no label, a label without box, not annotated."""
+    """Five images: two boxes of one class, two classes, no label, a label without box, not annotated.
+
+    Two have masks: rows 3 to 5 of the first for class 0, one pixel of the third, which has no label.
+    """
     generator = torch.Generator().manual_seed(0)
     labels = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 0, 1], [0, 1, 0]], dtype=torch.bool)
     boxes = torch.tensor([[0, 0, 8, 8], [20, 20, 32, 32], [4, 4, 20, 30], [31, 31, 32, 32], [0, 0, 16, 16]])
@@ -31,7 +36,12 @@ def make_batch() -> Batch:
         boxes=boxes,
         box_images=torch.tensor([0, 0, 1, 1, 4]),
         box_classes=torch.tensor([0, 0, 0, 1, 1]),
+        runs=torch.tensor([[96, 192], [0, 1]]),
+        run_images=torch.tensor([0, 2]),
+        run_classes=torch.tensor([0, 1]),
         annotated=torch.tensor([True, True, True, True, False]),
+        outside=torch.zeros(5, dtype=torch.bool),
+        groups=torch.tensor([0, 1, 1, -1, 0]),
         indices=torch.tensor([10, 11, 12, 13, 14]),
     )
 
@@ -61,21 +71,35 @@ def slow_loss(
     guided = []
     for n in range(len(batch)):
         mask = torch.zeros(32, 32, dtype=torch.bool)
+        if batch.target == "mask":
+            mask[3:6] = n == 0
         for (x0, y0, x1, y1), i, k in zip(
             batch.boxes.tolist(), batch.box_images, batch.box_classes, strict=True
         ):
-            if i == n and k == classes[n]:
+            if i == n and k == classes[n] and batch.target == "box":
                 mask[y0:y1, x0:x1] = True
+        if mask.any() and batch.outside[n]:
+            mask = ~mask
         if batch.annotated[n] and mask.any():
             guided.append(loss(maps[n][None], mask[None])[0])
-    assert len(guided) == 2
+    assert len(guided) == (2 if batch.target == "box" else 1)
     return total + weight * sum(guided, torch.zeros(())) / (len(guided) if reduction == "mean" else 1)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("attributor", [BcosContributions(), BcosContributions("mid2"), GradCAM("final")])
 def test_training_step_equals_the_formula(reduction: Reduction, attributor: Attributor) -> None:
-    batch = make_batch()
+    _compare_with_the_formula(make_batch(), reduction, attributor)
+
+
+@pytest.mark.parametrize("target", ["box", "mask"])
+@pytest.mark.parametrize("outside", [False, True])
+def test_masks_and_the_outside_as_targets(target: Target, outside: bool) -> None:
+    batch = replace(make_batch(), target=target, outside=torch.full((5,), outside))
+    _compare_with_the_formula(batch, "mean", BcosContributions())
+
+
+def _compare_with_the_formula(batch: Batch, reduction: Reduction, attributor: Attributor) -> None:
     options = {"localization": L1Loss(), "weight": 0.7, "reduction": reduction, "attributor": attributor}
     one, other = make_module(**options).double(), make_module(**options).double()
     one.on_before_batch_transfer(batch, 0)
@@ -126,6 +150,26 @@ def test_evaluation_does_not_depend_on_the_training_loss() -> None:
         values.append(module.val_metrics.compute(0.1)[0])
     assert values[0] == values[1] == values[2]
     assert values[0]["epg"] > 0
+
+
+def test_accuracy_and_on_object_epg_are_reported_where_they_apply() -> None:
+    batch = replace(make_batch(), labels=nn.functional.one_hot(torch.tensor([0, 0, 1, 2, 1]), 3).bool())
+    module = make_module(multi_label=False, groups=("x", "y"), has_masks=True).eval()
+    module._score(batch, "test", module.test_metrics)
+    values, _ = module.test_metrics.compute(0.1)
+    hits = module.model(batch.images.float() / 255).argmax(1) == torch.tensor([0, 0, 1, 2, 1])
+    assert values["accuracy"] == pytest.approx(float(hits.float().mean()))
+    groups = [float(hits[[0, 4]].float().mean()), float(hits[[1, 2]].float().mean())]
+    assert [values["accuracy/x"], values["accuracy/y"]] == pytest.approx(groups)
+    assert values["worst_group_accuracy"] == pytest.approx(min(groups))
+    # Image 0 alone has boxes and a mask of one class.
+    logits, activation = module.attributor.forward(module.model, batch.images[:1].float() / 255)
+    energy = module.attributor.attribute(logits, activation, torch.tensor([0]))[0].clamp(min=0)
+    inside = energy[:8, :8].sum() + energy[20:, 20:].sum()
+    assert values["on_object_epg"] == pytest.approx(float(energy[3:6, :8].sum() / inside), rel=1e-4)
+    plain = make_module().eval()
+    plain._score(batch, "test", plain.test_metrics)
+    assert not {"accuracy", "on_object_epg"} & set(plain.test_metrics.compute(0.1)[0])
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,26 @@
 """Masks as runs of pixels: small enough to keep ragged in a batch, and drawn on the device."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 
 def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize masks to ``size``: a pixel is in if at least half of what it stands for was.
+    """Resize masks to ``size``: a pixel is in if at least half of the old pixels it touches were.
 
     Args:
         masks: bool [C, H, W].
         size: (height, width).
 
     Returns:
-        bool [C, height, width]. A mask that is not empty never becomes so: where no pixel is half covered,
-        the best covered ones are in.
+        bool [C, height, width]. A mask that is not empty stays so: where no pixel is half covered, the best
+        covered ones are in.
     """
     if masks.shape[-2:] == size or len(masks) == 0:
         return masks.new_zeros(0, *size) if len(masks) == 0 else masks
-    covered = transforms.resize(masks.float(), list(size), antialias=True)
+    covered = F.interpolate(masks[None].float(), size=size, mode="area")[0]
     best = covered.amax(dim=(-2, -1), keepdim=True)
-    # A millionth forgives the rounding of the interpolation's weights.
+    # A millionth forgives the rounding of the averages.
     resized: Tensor = (covered >= best.clamp(max=0.5) - 1e-6) & (best > 1e-6)
     return resized
 
@@ -36,7 +36,7 @@ def encode_runs(masks: Tensor) -> tuple[Tensor, Tensor]:
         each belongs to, int64 [R].
     """
     flat = masks.flatten(1).to(torch.int8)
-    change = torch.diff(torch.nn.functional.pad(flat, (1, 1)), dim=1)  # [C, H * W + 1]
+    change = torch.diff(F.pad(flat, (1, 1)), dim=1)  # [C, H * W + 1]
     owners, starts = (change == 1).nonzero(as_tuple=True)
     ends = (change == -1).nonzero(as_tuple=True)[1]
     return torch.stack([starts, ends], dim=1), owners

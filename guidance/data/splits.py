@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from guidance.errors import InputError
-from guidance.randomness import permutation
+from guidance.randomness import hash_integers, permutation
 
 # Set apart from the (seed, epoch) streams that order the training images: an epoch is never negative.
 _ANNOTATED = -1
@@ -60,6 +60,7 @@ def seeded_split(length: int, fraction: float, seed: int) -> tuple[Tensor, Tenso
         InputError: If the fraction lies outside [0, 1].
     """
     check_fraction("the fraction of a split", fraction)
-    order = permutation(length, seed, _SPLIT)
+    # Sorting by a hash instead of shuffling: the same in every version of every library.
+    order = hash_integers(seed, _SPLIT, torch.arange(length)).argsort(stable=True)
     count = round(fraction * length)
     return order[:count].sort().values, order[count:].sort().values

@@ -7,16 +7,15 @@ import hydra
 import pytest
 import pytorch_lightning as pl
 import torch
-from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
 from guidance.data import VOC, Batch, EvaluationSampler, GuidanceDataModule, ImageDataset, Shapes
 from guidance.errors import InputError
 from tests.data.voc_tree import object_xml, write_voc
+from tests.tiny import composed
 
 LENGTH = {"train": 22, "val": 7, "test": 5}
-CONF = Path(__file__).parents[2] / "conf" / "data"
 FILTERS = [
     "ignore:.*capabilities of TorchVision are deprecated.*",
     "ignore:.*dataloader is not resumable.*",
@@ -94,7 +93,7 @@ def test_validation_and_test_are_whole_in_order_and_fully_annotated() -> None:
         batches = list(loader)
         assert [index for batch in batches for index in batch.indices.tolist()] == list(range(LENGTH[split]))
         assert all(batch.annotated.all() for batch in batches)
-        boxes = torch.cat([data.split(split)[index].boxes for index in range(LENGTH[split])])
+        boxes = torch.cat([data.split(split).annotation(index).boxes for index in range(LENGTH[split])])
         assert torch.equal(torch.cat([batch.boxes for batch in batches]), boxes.long())
 
 
@@ -112,9 +111,8 @@ def test_workers_load_the_same_batches() -> None:
     ]
     for here, there in pairs:
         for one, other in zip(here, there, strict=True):
-            assert all(
-                torch.equal(a, b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True)
-            )
+            for name, value in vars(one).items():
+                assert torch.equal(value, getattr(other, name)) if name != "target" else other.target == "box"
 
 
 def test_loading_draws_nothing_from_the_global_generator() -> None:
@@ -239,6 +237,29 @@ def test_unknown_split() -> None:
         shapes().split("trian")
 
 
+def test_masks_as_the_target_and_for_evaluation() -> None:
+    data = shapes(target="mask")
+    train, val = next(iter(data.train_dataloader())), next(iter(data.val_dataloader()))
+    assert (train.target, val.target) == ("mask", "box")
+    assert torch.equal(train.guidable(), train.has_masks())
+    assert torch.equal(train.has_masks(), train.labels)
+    assert val.has_masks().any()
+    assert not next(iter(shapes().train_dataloader())).has_masks().any()
+
+
+def test_a_target_that_cannot_be() -> None:
+    class Maskless(Shapes):
+        has_masks = False
+
+    with pytest.raises(InputError, match=r"unknown data\.target 'masks'. Did you mean 'mask'"):
+        shapes(target="masks")
+    with pytest.raises(InputError, match=r"data\.box_dilation grows boxes, but data\.target=mask"):
+        shapes(target="mask", box_dilation=0.1)
+    data = GuidanceDataModule(Maskless, image_size=64, batch_size=4, target="mask")
+    with pytest.raises(InputError, match=r"no segmentation masks; use data\.target=box"):
+        data.setup("fit")
+
+
 def test_splits_that_disagree_or_are_empty() -> None:
     class Other(Shapes):
         classes = ("one", "two")
@@ -261,13 +282,11 @@ def test_splits_that_disagree_or_are_empty() -> None:
 
 
 def compose(name: str, data_dir: Path, **overrides: object) -> GuidanceDataModule:
-    config = OmegaConf.create(
-        {"seed": 3, "paths": {"data_dir": str(data_dir)}, "data": OmegaConf.load(CONF / f"{name}.yaml")}
-    )
+    config = composed(data_dir, "seed=3", f"data={name}", f"paths.data_dir={data_dir}").data
     for key, value in overrides.items():
-        assert key in config.data
-        config.data[key] = value
-    data = hydra.utils.instantiate(config.data.module)
+        assert key in config
+        config[key] = value
+    data = hydra.utils.instantiate(config.module)
     assert isinstance(data, GuidanceDataModule)
     return data
 
@@ -278,7 +297,7 @@ def test_the_shapes_config(tmp_path: Path) -> None:
     batch = next(iter(data.train_dataloader()))
     assert batch.images.shape == (64, 3, 64, 64)
     data = compose("shapes", tmp_path, image_size=48, batch_size=3, length={"train": 9, "val": 9, "test": 9})
-    assert data.split("train")[0].image.shape == (3, 48, 48)
+    assert data.split("train").image(0).shape == (3, 48, 48)
     assert [len(batch) for batch in data.train_dataloader()] == [3, 3, 3]
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from guidance.data import ImageDataset, PreparedDataset, Sample, collate
+from guidance.data import Annotation, ImageDataset, PreparedDataset, collate
 
 
 class Fixed(ImageDataset):
@@ -13,16 +13,26 @@ class Fixed(ImageDataset):
     def __len__(self) -> int:
         return 2
 
-    def __getitem__(self, index: int) -> Sample:
+    def annotation(self, index: int) -> Annotation:
+        if index == 0:
+            boxes = torch.tensor([[10.0, 0.0, 20.0, 10.0], [0.0, 9.0, 1.0, 10.0]])
+            return Annotation((10, 20), torch.tensor([True, True]), boxes, torch.tensor([0, 1]), True, 3)
+        none = torch.zeros(0, dtype=torch.int64)
+        return Annotation((8, 8), torch.tensor([False, False]), torch.zeros(0, 4), none)
+
+    def image(self, index: int, least: int | None = None) -> Tensor:
         if index == 0:
             image = torch.full((3, 10, 20), 7, dtype=torch.uint8)
             image[:, :, 10:] = 200
-            boxes = torch.tensor([[10.0, 0.0, 20.0, 10.0], [0.0, 9.0, 1.0, 10.0]])
-            return Sample(image, torch.tensor([True, True]), boxes, torch.tensor([0, 1]))
-        image = torch.arange(3 * 64, dtype=torch.uint8).reshape(3, 8, 8)
-        return Sample(
-            image, torch.tensor([False, False]), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
-        )
+            return image
+        return torch.arange(3 * 64, dtype=torch.uint8).reshape(3, 8, 8)
+
+    def masks(self, index: int) -> tuple[Tensor, Tensor]:
+        if index == 0:
+            mask = torch.zeros(1, 10, 20, dtype=torch.bool)
+            mask[0, :, 10:] = True
+            return torch.tensor([1]), mask
+        return super().masks(index)
 
     def name(self, index: int) -> str:
         return str(index)
@@ -39,7 +49,7 @@ def test_boxes_follow_the_squashed_image() -> None:
 
 
 def test_an_image_of_the_right_size_is_left_alone() -> None:
-    assert torch.equal(PreparedDataset(Fixed(), image_size=8)[1].image, Fixed()[1].image)
+    assert torch.equal(PreparedDataset(Fixed(), image_size=8)[1].image, Fixed().image(1))
 
 
 def test_boxes_are_dilated_in_the_original_image() -> None:
@@ -71,6 +81,27 @@ def test_collate_numbers_the_boxes_by_their_image() -> None:
     assert batch.box_classes.tolist() == [0, 1, 0, 1]
     assert batch.annotated.tolist() == [False, True, True]
     assert batch.indices.tolist() == [1, 0, 0]
+
+
+def test_masks_follow_the_squashed_image_if_they_are_wanted() -> None:
+    sample = PreparedDataset(Fixed(), image_size=8, with_masks=True)[0]
+    assert sample.runs.tolist() == [[8 * row + 4, 8 * row + 8] for row in range(8)]
+    assert sample.run_classes.tolist() == [1] * 8
+    assert len(PreparedDataset(Fixed(), image_size=8)[0].runs) == 0
+    assert len(PreparedDataset(Fixed(), image_size=8, with_masks=True)[1].runs) == 0
+
+
+def test_a_batch_in_one_go_is_that_of_its_samples() -> None:
+    prepared = PreparedDataset(Fixed(), 8, target="mask", with_masks=True)
+    batch = prepared.__getitems__([1, (3, 0), 0])
+    expected = collate([prepared[1], prepared[0], prepared[0]], "mask")
+    for name, value in vars(expected).items():
+        assert (
+            torch.equal(getattr(batch, name), value) if isinstance(value, Tensor) else batch.target == "mask"
+        )
+    assert batch.run_images.tolist() == [1] * 8 + [2] * 8
+    assert batch.outside.tolist() == [False, True, True]
+    assert batch.groups.tolist() == [-1, 3, 3]
 
 
 def test_collate_without_any_box() -> None:

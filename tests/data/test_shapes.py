@@ -22,7 +22,7 @@ def slow_box(mask: Tensor) -> list[int]:
 
 
 def checksum(dataset: Shapes, index: int) -> int:
-    image = dataset[index].image.long().flatten()
+    image = dataset.image(index).long().flatten()
     return int((image * torch.arange(1, len(image) + 1)).sum())
 
 
@@ -33,9 +33,10 @@ def train() -> Shapes:
 
 def test_samples_have_the_documented_form(train: Shapes) -> None:
     for index in range(100):
-        sample = train[index]
-        assert sample.image.shape == (3, 64, 64)
-        assert sample.image.dtype == torch.uint8
+        sample = train.annotation(index)
+        assert sample.size == (64, 64)
+        assert train.image(index).shape == (3, 64, 64)
+        assert train.image(index).dtype == torch.uint8
         assert sample.labels.dtype == torch.bool
         assert sample.boxes.dtype == torch.float32
         assert 1 <= len(sample.boxes) == len(sample.box_classes) <= 4
@@ -47,11 +48,33 @@ def test_boxes_are_the_extents_of_the_masks(train: Shapes) -> None:
         masks = train.object_masks(index)
         assert masks.dtype == torch.bool
         assert not (masks.sum(0) > 1).any()  # a pixel shows one object
-        assert [slow_box(mask) for mask in masks] == train[index].boxes.tolist()
+        assert [slow_box(mask) for mask in masks] == train.annotation(index).boxes.tolist()
+
+
+def test_the_masks_of_a_class_are_the_union_of_its_objects(train: Shapes) -> None:
+    several = 0
+    for index in range(60):
+        annotation, objects = train.annotation(index), train.object_masks(index)
+        classes, masks = train.masks(index)
+        assert classes.tolist() == annotation.labels.nonzero().flatten().tolist()
+        for number, mask in zip(classes.tolist(), masks, strict=True):
+            own = [m for m, k in zip(objects, annotation.box_classes.tolist(), strict=True) if k == number]
+            assert torch.equal(mask, torch.stack(own).any(dim=0))
+            several += len(own) > 1
+    assert several > 5
+
+
+def test_the_fingerprint_tells_images_apart() -> None:
+    datasets = [
+        Shapes("train"), Shapes("val"), Shapes("train", seed=1), Shapes("train", image_size=48),
+        Shapes("train", context_correlation={"train": 0.5}),
+    ]  # fmt: skip
+    assert len({dataset.fingerprint(index) for dataset in datasets for index in range(2)}) == 10
+    assert Shapes("train").fingerprint(7) == Shapes("train").fingerprint(7)
 
 
 def test_objects_touch_the_images_edges(train: Shapes) -> None:
-    boxes = torch.cat([train[index].boxes for index in range(300)])
+    boxes = torch.cat([train.annotation(index).boxes for index in range(300)])
     assert boxes.min() == 0
     assert boxes.max() == 64
     assert (boxes[:, :2] < boxes[:, 2:]).all()
@@ -104,14 +127,16 @@ def test_another_process_draws_the_same_images() -> None:
 def test_changing_a_sample_does_not_change_the_next_reading() -> None:
     dataset = Shapes("train")
     before = checksum(dataset, 0)
-    dataset[0].image.zero_()
-    dataset[0].box_classes.zero_()
+    dataset.image(0).zero_()
+    dataset.annotation(0).box_classes.zero_()
     assert checksum(dataset, 0) == before
-    assert torch.equal(dataset[0].labels.nonzero().flatten(), dataset[0].box_classes.unique())
+    assert torch.equal(
+        dataset.annotation(0).labels.nonzero().flatten(), dataset.annotation(0).box_classes.unique()
+    )
 
 
 def test_every_class_and_number_of_objects_occurs(train: Shapes) -> None:
-    samples = [train[index] for index in range(len(train))]
+    samples = [train.annotation(index) for index in range(len(train))]
     rates = torch.stack([sample.labels for sample in samples]).float().mean(0)
     assert ((rates > 0.2) & (rates < 0.4)).all()
     assert set(Counter(len(sample.boxes) for sample in samples)) == {1, 2, 3, 4}
@@ -120,7 +145,7 @@ def test_every_class_and_number_of_objects_occurs(train: Shapes) -> None:
 
 def cue_rates(dataset: Shapes) -> tuple[float, float]:
     """Return how often a cue is shown where its class is present, and where it is absent."""
-    labels = torch.stack([dataset[index].labels for index in range(len(dataset))])
+    labels = torch.stack([dataset.annotation(index).labels for index in range(len(dataset))])
     cues = torch.stack([dataset.cues(index) for index in range(len(dataset))])
     return float(cues[labels].float().mean()), float(cues[~labels].float().mean())
 
@@ -136,7 +161,7 @@ def test_the_cue_is_in_the_pixels(train: Shapes) -> None:
     colours = torch.from_numpy(CUE_COLOURS).float()
     hits, total = 0, 0
     for index in range(200):
-        pixels = train[index].image.float().flatten(1).T
+        pixels = train.image(index).float().flatten(1).T
         nearest = torch.cdist(pixels, colours)
         seen = ((nearest < 50).float().mean(0) > 0.05) == train.cues(index)
         hits, total = hits + int(seen.sum()), total + len(seen)
@@ -148,11 +173,11 @@ def test_a_cue_lies_away_from_its_own_classs_boxes() -> None:
     dataset = Shapes("train", context_correlation={"train": 1.0})
     inside = outside = 0
     for index in range(150):
-        sample = dataset[index]
+        sample = dataset.annotation(index)
         if sample.labels.sum() != 1:
             continue
         colour = torch.from_numpy(CUE_COLOURS).float()[sample.labels].T[:, :, None]
-        cue = (sample.image.float() - colour).norm(dim=0) < 50
+        cue = (dataset.image(index).float() - colour).norm(dim=0) < 50
         boxed = torch.zeros_like(cue)
         for x0, y0, x1, y1 in sample.boxes.int().tolist():
             boxed[y0:y1, x0:x1] = True
@@ -163,8 +188,8 @@ def test_a_cue_lies_away_from_its_own_classs_boxes() -> None:
 def test_other_sizes_scale_with_the_image() -> None:
     small, large = (Shapes("train", image_size=size) for size in (32, 160))
     for index in range(20):
-        assert small[index].image.shape == (3, 32, 32)
-        assert large[index].image.shape == (3, 160, 160)
+        assert small.image(index).shape == (3, 32, 32)
+        assert large.image(index).shape == (3, 160, 160)
         assert large.object_masks(index).flatten(1).any(1).all()
         assert small.object_masks(index).flatten(1).any(1).all()
 
@@ -176,7 +201,7 @@ def test_names_and_classes() -> None:
     assert len(CLASSES) == 6
     assert len(dataset) == 400
     with pytest.raises(IndexError):
-        dataset[400]
+        dataset.annotation(400)
 
 
 def test_bad_arguments_are_named() -> None:

@@ -41,6 +41,11 @@ def test_an_impossible_fraction_is_named(fraction: float) -> None:
         seeded_split(10, fraction, seed=0)
 
 
+def test_a_seeded_split_never_changes() -> None:
+    assert seeded_split(12, 0.75, seed=0)[1].tolist() == [0, 1, 6]
+    assert seeded_split(82783, 0.9, seed=0)[1][:5].tolist() == [6, 12, 22, 35, 64]
+
+
 @pytest.mark.parametrize(("length", "fraction"), [(0, 0.5), (1, 0.9), (10, 0.0), (10, 1.0), (103, 0.9)])
 def test_a_seeded_split_is_a_partition(length: int, fraction: float) -> None:
     first, second = seeded_split(length, fraction, seed=0)

@@ -4,7 +4,6 @@ import http.server
 import os
 import tarfile
 import threading
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +13,8 @@ import torch
 from PIL import Image
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
-from guidance.data import VOC
-from guidance.data.voc_annotation import CLASSES
+from guidance.data import VOC, Skipped
+from guidance.data.voc import CLASSES
 from guidance.errors import InputError
 from tests.data.voc_tree import annotation_xml, object_xml, write_voc
 
@@ -40,12 +39,13 @@ def test_boxes_become_half_open(tmp_path: Path) -> None:
         object_xml("dog", (20, 10, 20, 10)),
     )
     dataset = VOC(tmp_path, 2007, "train")
-    sample = dataset[0]
+    sample = dataset.annotation(0)
     assert sample.boxes.tolist() == [[0, 0, 20, 10], [2, 3, 3, 4], [19, 9, 20, 10]]
     assert sample.box_classes.tolist() == [DOG, CAT, DOG]
     assert sample.labels.nonzero().flatten().tolist() == sorted({DOG, CAT})
-    assert sample.image.shape == (3, 10, 20)
-    assert sample.image.dtype == torch.uint8
+    assert sample.size == (10, 20)
+    assert dataset.image(0).shape == (3, 10, 20)
+    assert dataset.image(0).dtype == torch.uint8
     assert len(dataset) == 1
     assert dataset.classes == CLASSES
     assert len(CLASSES) == 20
@@ -59,15 +59,15 @@ def test_root_may_be_the_devkit_itself_and_the_year_a_string(tmp_path: Path) -> 
 
 def test_difficult_objects_count_only_when_kept(tmp_path: Path) -> None:
     write_one(tmp_path, object_xml("dog", difficult=1), object_xml("cat", difficult=None))
-    assert VOC(tmp_path, 2007, "train")[0].box_classes.tolist() == [CAT]
-    assert not VOC(tmp_path, 2007, "train")[0].labels[DOG]
-    assert VOC(tmp_path, 2007, "train", keep_difficult=True)[0].box_classes.tolist() == [DOG, CAT]
+    assert VOC(tmp_path, 2007, "train").annotation(0).box_classes.tolist() == [CAT]
+    assert not VOC(tmp_path, 2007, "train").annotation(0).labels[DOG]
+    assert VOC(tmp_path, 2007, "train", keep_difficult=True).annotation(0).box_classes.tolist() == [DOG, CAT]
 
 
 @pytest.mark.parametrize("objects", [[], [object_xml(difficult=1)]])
 def test_an_image_without_objects_is_kept(tmp_path: Path, objects: list[str]) -> None:
     write_one(tmp_path, *objects)
-    sample = VOC(tmp_path, 2007, "train")[0]
+    sample = VOC(tmp_path, 2007, "train").annotation(0)
     assert not sample.labels.any()
     assert sample.boxes.shape == (0, 4)
     assert sample.box_classes.shape == (0,)
@@ -75,7 +75,7 @@ def test_an_image_without_objects_is_kept(tmp_path: Path, objects: list[str]) ->
 
 def test_all_classes_in_one_image(tmp_path: Path) -> None:
     write_one(tmp_path, *(object_xml(name) for name in CLASSES))
-    sample = VOC(tmp_path, 2007, "train")[0]
+    sample = VOC(tmp_path, 2007, "train").annotation(0)
     assert sample.labels.all()
     assert sample.box_classes.tolist() == list(range(20))
 
@@ -85,13 +85,13 @@ def test_parts_of_an_object_are_not_objects(tmp_path: Path) -> None:
         "</object>", "<part><name>head</name><bndbox><xmin>2</xmin></bndbox></part></object>"
     )
     write_one(tmp_path, person)
-    assert VOC(tmp_path, 2007, "train")[0].boxes.tolist() == [[0, 0, 9, 9]]
+    assert VOC(tmp_path, 2007, "train").annotation(0).boxes.tolist() == [[0, 0, 9, 9]]
 
 
 def test_a_greyscale_image_is_read_as_rgb(tmp_path: Path) -> None:
     path = write_one(tmp_path).parents[1] / "JPEGImages" / "000001.jpg"
     Image.new("L", (20, 10), 99).save(path)
-    image = VOC(tmp_path, 2007, "train")[0].image
+    image = VOC(tmp_path, 2007, "train").image(0)
     assert image.shape == (3, 10, 20)
     assert (image == 99).all()
 
@@ -122,31 +122,78 @@ def test_2012_tests_on_the_official_val_and_splits_the_official_train(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "box", [(9, 2, 5, 5), (6, 2, 5, 5), (21, 1, 30, 5), (1, 11, 5, 12), (-5, 1, 0, 5), ("nan", 1, 5, 5)]
+    ("box", "reason"),
+    [
+        ((9, 2, 5, 5), "its corners are swapped"),
+        ((6, 2, 5, 5), "it has no area"),
+        ((21, 1, 30, 5), "it lies outside the image"),
+        ((1, 11, 5, 12), "it lies outside the image"),
+        ((-5, 1, 0, 5), "it lies outside the image"),
+        (("nan", 1, 5, 5), "a coordinate is not a finite number"),
+    ],
 )
 def test_an_empty_box_is_dropped_and_its_label_stays(
-    tmp_path: Path, box: tuple[float, float, float, float]
+    tmp_path: Path, box: tuple[float, float, float, float], reason: str
 ) -> None:
-    write_one(tmp_path, object_xml("dog", box), object_xml("cat"))
-    with pytest.warns(UserWarning, match=r"VOC2007 train: 0 boxes .* 1 had no pixel .*000001\.xml") as caught:
-        sample = VOC(tmp_path, 2007, "train")[0]
-    assert len([w for w in caught if w.category is UserWarning]) == 1
+    path = write_one(tmp_path, object_xml("cat") + "\n", object_xml("dog", box))
+    dataset = VOC(tmp_path, 2007, "train")
+    sample = dataset.annotation(0)
     assert sample.box_classes.tolist() == [CAT]
     assert sample.labels[DOG]
+    assert dataset.skipped == (Skipped("box", reason, f"{path}:2"),)
 
 
 def test_a_box_across_the_edge_is_clipped(tmp_path: Path) -> None:
-    write_one(tmp_path, object_xml("dog", (-3, 0, 25, 5)), object_xml("cat", (18.5, 8, 21, 10)))
-    with pytest.warns(UserWarning, match="2 boxes reached outside their image and were clipped, 0 had no"):
-        sample = VOC(tmp_path, 2007, "train")[0]
-    assert sample.boxes.tolist() == [[0, 0, 20, 5], [17.5, 7, 20, 10]]
+    path = write_one(tmp_path, object_xml("dog", (-3, 0, 25, 5)), object_xml("cat", (18.5, 8, 21, 10)))
+    dataset = VOC(tmp_path, 2007, "train")
+    assert dataset.annotation(0).boxes.tolist() == [[0, 0, 20, 5], [17.5, 7, 20, 10]]
+    clipped = Skipped("part of a box", "it reaches outside the image and was clipped", f"{path}:1")
+    assert dataset.skipped == (clipped, clipped)
 
 
-def test_sound_boxes_cause_no_warning(tmp_path: Path) -> None:
-    write_one(tmp_path, object_xml("dog", (1, 1, 20, 10)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        VOC(tmp_path, 2007, "train")
+def test_what_is_sound_is_not_skipped_and_what_is_difficult_is(tmp_path: Path) -> None:
+    path = write_one(tmp_path, object_xml("dog", (1, 1, 20, 10)), "\n\n", object_xml(difficult=1))
+    skipped = VOC(tmp_path, 2007, "train").skipped
+    assert skipped == (Skipped("object", "it is marked difficult", f"{path}:3"),)
+    assert VOC(tmp_path, 2007, "train", keep_difficult=True).skipped == ()
+
+
+# Segmentations
+
+
+def write_segmentation(root: Path, pixels: torch.Tensor) -> Path:
+    path = write_one(root, object_xml("dog")).parents[1] / "SegmentationClass" / "000001.png"
+    path.parent.mkdir()
+    image = Image.fromarray(pixels.to(torch.uint8).numpy(), mode="P")
+    image.putpalette([(37 * i) % 256 for i in range(768)])
+    image.save(path)
+    return path
+
+
+def test_a_segmentation_holds_one_mask_per_class(tmp_path: Path) -> None:
+    pixels = torch.zeros(10, 20)
+    pixels[1:3, 1:3], pixels[5:, 7:9], pixels[4, 7:9] = DOG + 1, CAT + 1, 255
+    pixels[9, 19] = DOG + 1
+    write_segmentation(tmp_path, pixels)
+    classes, masks = VOC(tmp_path, 2007, "train").masks(0)
+    assert classes.tolist() == [CAT, DOG]
+    assert torch.equal(masks, torch.stack([pixels == CAT + 1, pixels == DOG + 1]))
+
+
+def test_an_image_without_a_segmentation_has_no_masks(tmp_path: Path) -> None:
+    write_one(tmp_path, object_xml("dog"))
+    classes, masks = VOC(tmp_path, 2007, "train").masks(0)
+    assert (classes.shape, masks.shape) == ((0,), (0, 10, 20))
+
+
+def test_a_segmentation_of_another_size_or_torn_is_named(tmp_path: Path) -> None:
+    path = write_segmentation(tmp_path, torch.zeros(9, 20))
+    dataset = VOC(tmp_path, 2007, "train")
+    with pytest.raises(InputError, match=r"000001\.png is 20 x 9 pixels, but its image is 20 x 10"):
+        dataset.masks(0)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(InputError, match=r"cannot read .*000001\.png"):
+        dataset.masks(0)
 
 
 # Bad input, one by one
@@ -222,7 +269,7 @@ def test_a_truncated_image_is_named(tmp_path: Path, kept: float) -> None:
     path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
     dataset = VOC(tmp_path, 2007, "train")
     with pytest.raises(InputError, match=r"cannot read the image .*000001\.jpg") as error:
-        dataset[0]
+        dataset.image(0)
     assert ".cpp" not in str(error.value)
 
 
@@ -231,17 +278,17 @@ def test_a_file_that_is_no_image_or_is_gone_is_named(tmp_path: Path) -> None:
     path.write_text("hello")
     dataset = VOC(tmp_path, 2007, "train")
     with pytest.raises(InputError, match=r"000001\.jpg: Unsupported image file"):
-        dataset[0]
+        dataset.image(0)
     path.unlink()
     with pytest.raises(InputError, match=r"000001\.jpg: .*No such file"):
-        dataset[0]
+        dataset.image(0)
 
 
 def test_an_image_of_another_size_than_annotated_is_named(tmp_path: Path) -> None:
     path = write_one(tmp_path).parents[1] / "JPEGImages" / "000001.jpg"
     Image.new("RGB", (10, 20)).save(path)
     with pytest.raises(InputError, match=r"000001\.jpg is 10 x 20 pixels.*annotation says 20 x 10"):
-        VOC(tmp_path, 2007, "train")[0]
+        VOC(tmp_path, 2007, "train").image(0)
 
 
 # Download
@@ -341,10 +388,10 @@ def test_real_images() -> None:
         kept = VOC(real_root(), 2007, split, keep_difficult=True)
         assert len(dataset) == len(kept) > 100
         for index in range(0, len(dataset), len(dataset) // 10):
-            sample = dataset[index]
-            height, width = sample.image.shape[1:]
+            sample = dataset.annotation(index)
+            height, width = dataset.image(index).shape[1:]
             assert (sample.boxes[:, :2] >= 0).all()
             assert (sample.boxes[:, :2] < sample.boxes[:, 2:]).all()
             assert (sample.boxes[:, 2:] <= torch.tensor([width, height])).all()
             assert set(sample.box_classes.tolist()) == set(sample.labels.nonzero().flatten().tolist())
-            assert len(kept[index].boxes) >= len(sample.boxes)
+            assert len(kept.annotation(index).boxes) >= len(sample.boxes)
