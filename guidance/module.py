@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from guidance.attribution import Attributor, attribute_pairs
+from guidance.attribution import Attributor, attribute_pairs, cannot_guide
 from guidance.data import Batch
 from guidance.errors import InputError, unknown_name
 from guidance.guided_class import draw_guided_class
@@ -69,6 +69,14 @@ class GuidedClassifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         attributor.check(model)
+        if localization is not None and weight > 0:
+            if not attributor.guides:
+                raise InputError(cannot_guide(attributor))
+            if len(attributor.layers) > 1:
+                raise InputError(
+                    f"attributor.layer={list(attributor.layers)}: guidance trains on the maps of one layer; "
+                    "name one here, and several in evaluate.py"
+                )
         if reduction not in ("mean", "sum"):
             raise unknown_name("loss.reduction", reduction, ("mean", "sum"))
         if not weight >= 0:
@@ -85,8 +93,8 @@ class GuidedClassifier(pl.LightningModule):
         self.iou_threshold = 0.5
         self.keep_threshold = False
         self.results: dict[str, float] = {}
-        self.val_metrics = SplitMetrics(self.classes, multi_label, groups, has_masks)
-        self.test_metrics = SplitMetrics(self.classes, multi_label, groups, has_masks)
+        self.val_metrics = SplitMetrics(self.classes, attributor.layers, multi_label, groups, has_masks)
+        self.test_metrics = SplitMetrics(self.classes, attributor.layers, multi_label, groups, has_masks)
         self._batch_guides = True
         self._loss_total = torch.zeros(())
 
@@ -121,13 +129,14 @@ class GuidedClassifier(pl.LightningModule):
         # batch without a guidable image goes the whole way, with a localization loss of 0.
         localization_loss = self.localization if self._batch_guides or world > 1 else None
         if localization_loss is not None:
-            logits, activation = self.attributor.forward(self.model, images)
+            forward = self.attributor.forward(self.model, images)
+            logits = forward.logits
         else:
             logits = self.model(images)
         classification = _cross_entropy(logits, batch.labels).sum() * world / num_images
         loss = classification
         if localization_loss is not None:
-            maps = self.attributor.attribute(logits, activation, classes, create_graph=True)
+            maps = self.attributor.attribute(forward, classes, create_graph=True)
             losses = torch.where(guided, localization_loss(maps, batch.class_masks(classes)), 0.0)
             localization = losses.sum() * world
             if self.reduction == "mean":

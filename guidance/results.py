@@ -74,9 +74,7 @@ def print_table(
             table.add_column("change", justify="right")
         else:
             table.add_column(split, justify="right")
-    for key, name in _TABLE.items():
-        if not any(f"{split}/{key}" in after for split in splits):
-            continue
+    for key, name in _rows(after, splits):
         cells: list[str] = []
         for split in splits:
             value = 100 * after[f"{split}/{key}"]
@@ -87,6 +85,18 @@ def print_table(
                 cells.append(f"{value:.1f}")
         table.add_row(name, *cells)
     (console or Console()).print(table)
+
+
+def _rows(metrics: Mapping[str, float], splits: list[str]) -> list[tuple[str, str]]:
+    """Return the keys to show, without their split, and their names; those of one layer each follow suit."""
+    keys = list(dict.fromkeys(key.partition("/")[2] for key in metrics if key.partition("/")[0] in splits))
+    rows = []
+    for base, name in _TABLE.items():
+        for key in keys:
+            metric, at, layer = key.partition("@")
+            if metric == base:
+                rows.append((key, f"{name} at {layer}" if at else name))
+    return rows
 
 
 def provenance(seed: int) -> dict[str, Any]:

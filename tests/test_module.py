@@ -61,8 +61,9 @@ def slow_loss(
     """The loss of the paper in batch statistics (one forward), everything else image by image."""
     images = batch.images.double() / 255
     classes, _ = draw_guided_class(batch.guidable(), module.seed, 0, batch.indices)
-    logits, activation = module.attributor.forward(module.model, images)
-    maps = module.attributor.attribute(logits, activation, classes, create_graph=True)
+    forward = module.attributor.forward(module.model, images)
+    logits = forward.logits
+    maps = module.attributor.attribute(forward, classes, create_graph=True)
     total = torch.zeros((), dtype=torch.float64)
     for n in range(len(batch)):
         for k in range(3):
@@ -163,8 +164,8 @@ def test_accuracy_and_on_object_epg_are_reported_where_they_apply() -> None:
     assert [values["accuracy/x"], values["accuracy/y"]] == pytest.approx(groups)
     assert values["worst_group_accuracy"] == pytest.approx(min(groups))
     # Image 0 alone has boxes and a mask of one class.
-    logits, activation = module.attributor.forward(module.model, batch.images[:1].float() / 255)
-    energy = module.attributor.attribute(logits, activation, torch.tensor([0]))[0].clamp(min=0)
+    forward = module.attributor.forward(module.model, batch.images[:1].float() / 255)
+    energy = module.attributor.attribute(forward, torch.tensor([0]))[0].clamp(min=0)
     inside = energy[:8, :8].sum() + energy[20:, 20:].sum()
     assert values["on_object_epg"] == pytest.approx(float(energy[3:6, :8].sum() / inside), rel=1e-4)
     plain = make_module().eval()

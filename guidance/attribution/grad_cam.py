@@ -1,11 +1,13 @@
 """Grad-CAM."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from guidance.attribution.attributor import Attributor
+from guidance.attribution.attributor import GradientAttributor
 
 
-class GradCAM(Attributor):
+class GradCAM(GradientAttributor):
     """``ReLU(sum_c w_c * a_c)``, where w_c is the mean over positions of ``d logit / d a_c``.
 
     Selvaraju et al., "Grad-CAM", ICCV 2017, equations 1 and 2, at any layer.
@@ -15,7 +17,7 @@ class GradCAM(Attributor):
         relu: Whether to leave out negative evidence, as the paper does.
     """
 
-    def __init__(self, layer: str = "final", relu: bool = True) -> None:
+    def __init__(self, layer: str | Sequence[str] = "final", relu: bool = True) -> None:
         super().__init__(layer)
         self.relu = relu
 

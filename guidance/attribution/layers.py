@@ -1,5 +1,6 @@
-"""Find a layer by name and keep its activation during one forward pass."""
+"""Find a layer by name and keep its activation, whatever its layout, as a feature map."""
 
+from math import sqrt
 from typing import Any
 
 import torch
@@ -41,45 +42,78 @@ def find_layer(model: nn.Module, layer: str) -> tuple[nn.Module, bool]:
     return modules[path], side == "input"
 
 
-def forward_with_activation(model: nn.Module, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
-    """Run a model once and keep the activation at a layer, ready to be differentiated.
+class KeepActivation:
+    """Takes the activation of one layer out of a forward pass and puts it back as a feature map's content.
+
+    Feature maps are [N, C, h, w]. Of tokens [N, T, C] those of the image, all but the first
+    ``model.prefix_tokens`` (0 if the model has no such attribute), become a map of the image's proportions;
+    ``model.channels_side = "last"`` tells that four dimensions are [N, h, w, C].
 
     Args:
-        model: Maps images to logits.
-        images: float [N, 3, H, W].
-        layer: See :func:`find_layer`.
-
-    Returns:
-        Logits [N, K] and the activation [N, C, h, w], from which the logits were computed. Gradients are
-        enabled, whatever the caller's setting.
-
-    Raises:
-        InputError: If there is no such layer, it runs not exactly once, or it holds no feature map.
+        model: The model that runs.
+        layer: The layer's name, for messages.
+        images: What the model runs on, [N, 3, H, W].
+        replacement: What the layer is to hold instead, [N, C, h, w].
     """
-    module, of_input = find_layer(model, layer)
-    kept: list[Tensor] = []
 
-    def keep(activation: Any) -> Tensor:
-        if not isinstance(activation, Tensor) or activation.ndim != 4:
+    def __init__(
+        self, model: nn.Module, layer: str, images: Tensor, replacement: Tensor | None = None
+    ) -> None:
+        self._layer = layer
+        self._prefix: int = getattr(model, "prefix_tokens", 0)
+        self._channels_last = getattr(model, "channels_side", "first") == "last"
+        self._height, self._width = images.shape[-2:]
+        self._replacement = replacement
+        self._kept: Tensor | None = None
+
+    def __call__(self, activation: Any) -> Tensor:
+        """Keep a layer's activation; return what the model is to go on with.
+
+        Raises:
+            InputError: If it holds no feature map, or runs a second time.
+        """
+        if not isinstance(activation, Tensor) or activation.ndim not in (3, 4):
             shape = list(activation.shape) if isinstance(activation, Tensor) else type(activation).__name__
-            raise InputError(f"layer '{layer}' holds no feature map [N, C, h, w] but {shape}")
-        if kept:
+            raise InputError(f"layer '{self._layer}' holds no feature map [N, C, h, w] but {shape}")
+        if self._kept is not None:
             raise InputError(
-                f"layer '{layer}' runs more than once in a forward pass; choose a module that runs once"
+                f"layer '{self._layer}' runs more than once in a forward pass; choose a module that runs once"
             )
-        kept.append(activation if activation.requires_grad else activation.detach().requires_grad_())
+        torch.set_grad_enabled(True)
+        if activation.ndim == 3:
+            height, width = self._grid(activation)
+            image_tokens = activation[:, self._prefix :].transpose(1, 2).unflatten(2, (height, width))
+            kept = self._keep(image_tokens)
+            tokens = kept.flatten(2).transpose(1, 2)
+            return torch.cat([activation[:, : self._prefix], tokens], dim=1)
+        if self._channels_last:
+            return self._keep(activation.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).clone()
         # What follows may write in place (ReLU, +=), which must not reach the activation that was kept.
-        return kept[0].clone()
+        return self._keep(activation).clone()
 
-    with torch.enable_grad():
-        if of_input:
-            handle = module.register_forward_pre_hook(lambda _, args: (keep(args[0]), *args[1:]))
-        else:
-            handle = module.register_forward_hook(lambda _, __, output: keep(output))
-        try:
-            logits: Tensor = model(images)
-        finally:
-            handle.remove()
-    if not kept:
-        raise InputError(f"layer '{layer}' does not run in a forward pass of this model")
-    return logits, kept[0]
+    def kept(self) -> Tensor:
+        """Return the activation [N, C, h, w].
+
+        Raises:
+            InputError: If the layer did not run.
+        """
+        if self._kept is None:
+            raise InputError(f"layer '{self._layer}' does not run in a forward pass of this model")
+        return self._kept
+
+    def _keep(self, activation: Tensor) -> Tensor:
+        if self._replacement is not None:
+            activation = self._replacement
+        self._kept = activation if activation.requires_grad else activation.detach().requires_grad_()
+        return self._kept
+
+    def _grid(self, tokens: Tensor) -> tuple[int, int]:
+        """Return the (height, width) in tokens of images of these proportions."""
+        count = tokens.shape[1] - self._prefix
+        height = round(sqrt(count * self._height / self._width)) if count > 0 else 0
+        if height < 1 or count % height:
+            raise InputError(
+                f"layer '{self._layer}' holds {tokens.shape[1]} tokens, of which {self._prefix} are not of "
+                "the image; the others do not fill a grid"
+            )
+        return height, count // height

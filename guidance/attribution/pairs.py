@@ -8,7 +8,7 @@ from guidance.attribution.attributor import Attributor
 
 def attribute_pairs(
     attributor: Attributor, model: nn.Module, images: Tensor, pair_images: Tensor, pair_classes: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Classify N images and explain P of their (image, class) pairs.
 
     Each image's first pair is explained by the very pass that classifies it; further pairs of an image are
@@ -23,12 +23,12 @@ def attribute_pairs(
         pair_classes: int64 [P].
 
     Returns:
-        Logits [N, K] and signed maps [P, h, w], both constants. With P = 0 the maps are [0, 1, 1].
+        Logits [N, K] and signed maps [P, h, w] of every layer, all constants. With P = 0 maps are [0, 1, 1].
     """
     if len(pair_images) == 0:
         with torch.no_grad():
             logits: Tensor = model(images)
-        return logits, logits.new_zeros(0, 1, 1)
+        return logits, {layer: logits.new_zeros(0, 1, 1) for layer in attributor.layers}
     order = torch.argsort(pair_images, stable=True)
     ordered = pair_images[order]
     first = torch.ones_like(ordered, dtype=torch.bool)
@@ -36,15 +36,18 @@ def attribute_pairs(
 
     classes = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     classes[ordered[first]] = pair_classes[order[first]]
-    logits, activation = attributor.forward(model, images)
-    of_images = attributor.attribute(logits, activation, classes)
-    logits = logits.detach()
-    del activation
+    forward = attributor.forward(model, images)
+    of_images = attributor.attribute_layers(forward, classes)
+    logits = forward.logits.detach()
+    del forward  # and with it the activations, before the next pass makes its own
 
-    maps = of_images.new_empty(len(pair_images), *of_images.shape[1:])
-    maps[order[first]] = of_images[ordered[first]]
+    maps = {layer: own.new_empty(len(pair_images), *own.shape[1:]) for layer, own in of_images.items()}
+    for layer, own in of_images.items():
+        maps[layer][order[first]] = own[ordered[first]]
     extra = order[~first]
     for chunk in extra.split(len(images)) if len(extra) else ():
-        extra_logits, activation = attributor.forward(model, images[pair_images[chunk]])
-        maps[chunk] = attributor.attribute(extra_logits, activation, pair_classes[chunk])
+        forward = attributor.forward(model, images[pair_images[chunk]])
+        for layer, own in attributor.attribute_layers(forward, pair_classes[chunk]).items():
+            maps[layer][chunk] = own
+        del forward
     return logits, maps

@@ -92,11 +92,12 @@ class Gallery(Callback):
         training = module.training
         module.eval()
         try:
-            logits, maps = attribute_pairs(
+            logits, layers = attribute_pairs(
                 module.attributor, module.model, images, rows, classes.to(module.device)
             )
         finally:
             module.train(training)
+        maps = layers[module.attributor.layers[0]]
         probabilities = logits.sigmoid().cpu().gather(1, classes[:, None])[:, 0]
         return maps.cpu(), probabilities
 

@@ -5,6 +5,7 @@ from guidance.metrics.attribution_iou import DEFAULT_THRESHOLDS, AttributionIoU
 from guidance.metrics.classification import ClassificationMetrics
 from guidance.metrics.energy_pointing_game import EnergyPointingGame
 from guidance.metrics.group_accuracy import GroupAccuracy
+from guidance.metrics.localization import LocalizationMetrics
 from guidance.metrics.on_object_energy import OnObjectEnergy, on_object_energy
 from guidance.metrics.split_metrics import SplitMetrics
 
@@ -14,6 +15,7 @@ __all__ = [
     "ClassificationMetrics",
     "EnergyPointingGame",
     "GroupAccuracy",
+    "LocalizationMetrics",
     "OnObjectEnergy",
     "SplitMetrics",
     "energy_in_mask",

@@ -1,5 +1,7 @@
 """Attribution maps against captum, by themselves and through a standard ResNet."""
 
+from typing import Any
+
 import captum.attr
 import pytest
 import torch
@@ -28,7 +30,7 @@ def test_input_x_gradient_equals_captum(resnet: Classifier, images: Tensor) -> N
     encoded = resnet.encoding(images).requires_grad_()
     expected = captum.attr.InputXGradient(resnet.network).attribute(encoded, target=CLASSES).sum(1)
     attributor = InputXGradient()
-    maps = attributor.attribute(*attributor.forward(resnet, images), CLASSES)
+    maps = attributor.attribute(attributor.forward(resnet, images), CLASSES)
     torch.testing.assert_close(maps, expected.detach())
 
 
@@ -37,7 +39,7 @@ def test_input_x_gradient_at_a_layer_equals_captum(resnet: Classifier, images: T
     module = resnet.get_submodule(resnet.layers[layer])
     expected = captum.attr.LayerGradientXActivation(resnet, module).attribute(images, target=CLASSES).sum(1)
     attributor = InputXGradient(layer)
-    maps = attributor.attribute(*attributor.forward(resnet, images), CLASSES)
+    maps = attributor.attribute(attributor.forward(resnet, images), CLASSES)
     torch.testing.assert_close(maps, expected.detach())
 
 
@@ -49,7 +51,7 @@ def test_grad_cam_equals_captum(resnet: Classifier, images: Tensor, layer: str, 
         images, target=CLASSES, relu_attributions=relu
     )[:, 0]
     attributor = GradCAM(layer, relu=relu)
-    maps = attributor.attribute(*attributor.forward(resnet, images), CLASSES)
+    maps = attributor.attribute(attributor.forward(resnet, images), CLASSES)
     torch.testing.assert_close(maps, expected.detach())
 
 
@@ -59,11 +61,12 @@ def test_pairs_equal_one_image_and_class_at_a_time(attributor: Attributor, image
     model = bcos_small(num_classes=4, width=8).eval()
     pair_images = torch.tensor([2, 0, 2, 0, 2, 2])
     pair_classes = torch.tensor([1, 3, 0, 2, 3, 2])
-    logits, maps = attribute_pairs(attributor, model, images, pair_images, pair_classes)
+    logits, of_layers = attribute_pairs(attributor, model, images, pair_images, pair_classes)
+    (maps,) = of_layers.values()
     torch.testing.assert_close(logits, model(images).detach())
     for i, k, a in zip(pair_images, pair_classes, maps, strict=True):
-        one_logits, activation = attributor.forward(model, images[i : i + 1])
-        expected = attributor.attribute(one_logits, activation, k[None])[0]
+        forward = attributor.forward(model, images[i : i + 1])
+        expected = attributor.attribute(forward, k[None])[0]
         torch.testing.assert_close(a, expected)
     assert not maps.requires_grad
     assert not logits.requires_grad
@@ -95,13 +98,89 @@ def test_no_pairs(images: Tensor) -> None:
     none = torch.zeros(0, dtype=torch.int64)
     logits, maps = attribute_pairs(BcosContributions(), model, images, none, none)
     assert logits.shape == (3, 4)
-    assert len(maps) == 0
+    assert {layer: len(of_layer) for layer, of_layer in maps.items()} == {"input": 0}
+
+
+@pytest.mark.parametrize("method", [InputXGradient, GradCAM, BcosContributions])
+def test_several_layers_are_explained_from_one_forward_pass(method: Any, images: Tensor) -> None:
+    model = bcos_small(num_classes=4, width=8).eval()
+    runs: list[int] = []
+    model.register_forward_hook(lambda *_: runs.append(1))
+    layers = ["input", "mid2", "final"]
+    attributor = method(layers)
+    maps = attributor.attribute_layers(attributor.forward(model, images), CLASSES % 4)
+    assert (list(maps), len(runs)) == (layers, 1)
+    for layer in layers:
+        alone = method(layer)
+        expected = alone.attribute(alone.forward(model, images), CLASSES % 4)
+        torch.testing.assert_close(maps[layer], expected)
+    with pytest.raises(ValueError, match="explains one layer, not 3"):
+        attributor.attribute(attributor.forward(model, images), CLASSES)
+
+
+def test_running_on_from_a_layer_gives_the_logits_again(resnet: Classifier, images: Tensor) -> None:
+    for layer in ("input", "mid2", "final"):
+        forward = InputXGradient(layer).forward(resnet, images)
+        activation = forward.activations[layer].detach().repeat(2, 1, 1, 1).requires_grad_()
+        with torch.no_grad():
+            logits = forward.run_from(layer, activation)
+        torch.testing.assert_close(logits, forward.logits.repeat(2, 1))
+        (gradient,) = torch.autograd.grad(logits.sum(), activation)
+        (expected,) = torch.autograd.grad(forward.logits.sum(), forward.activations[layer])
+        torch.testing.assert_close(gradient, expected.repeat(2, 1, 1, 1))
+
+
+@pytest.mark.parametrize("layers", [[], ["input", "input"]])
+def test_layers_are_named_once(layers: list[str]) -> None:
+    with pytest.raises(InputError, match=r"attributor\.layer must name each layer once"):
+        GradCAM(layers)
+
+
+class Tokens(nn.Module):
+    """Patches of 4 x 4 pixels as tokens, after one more that is no patch."""
+
+    def __init__(self, channels_last: bool = False) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 5, 4, 4)
+        self.block = nn.Tanh()
+        self.head = nn.Linear(5, 2)
+        self.prefix_tokens = 1
+        if channels_last:
+            self.channels_side = "last"
+
+    def forward(self, images: Tensor) -> Any:
+        maps = self.patches(images)
+        if hasattr(self, "channels_side"):
+            return self.head(self.block(maps.permute(0, 2, 3, 1)).mean((1, 2)))
+        tokens = maps.flatten(2).transpose(1, 2)
+        return self.head(self.block(torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1)).mean(1))
+
+
+def test_tokens_and_channels_last_become_maps_of_the_images_proportions() -> None:
+    torch.manual_seed(0)
+    x, classes = torch.rand(2, 3, 12, 24), torch.tensor([1, 0])
+    for channels_last in (False, True):
+        model = Tokens(channels_last)
+        attributor = InputXGradient(["block", "patches"])
+        forward = attributor.forward(model, x)
+        torch.testing.assert_close(forward.logits, model(x))
+        torch.testing.assert_close(forward.activations["block"], model.patches(x).tanh())
+        maps = attributor.attribute_layers(forward, classes)
+        assert maps["block"].shape == (2, 3, 6)
+        # Each patch's share of the logit: its activation times the head's weights, over the number averaged.
+        averaged = 18 if channels_last else 19
+        weights = model.head.weight[classes][:, :, None, None] / averaged
+        torch.testing.assert_close(maps["block"], (model.patches(x).tanh() * weights).sum(1).detach())
+    model = Tokens()
+    model.prefix_tokens = 2
+    with pytest.raises(InputError, match=r"holds 19 tokens, of which 2 are not of the image"):
+        InputXGradient("block").forward(model, x)
 
 
 def test_works_under_no_grad_and_leaves_no_trace(resnet: Classifier, images: Tensor) -> None:
     attributor = InputXGradient("mid1")
     with torch.no_grad():
-        maps = attributor.attribute(*attributor.forward(resnet, images), CLASSES)
+        maps = attributor.attribute(attributor.forward(resnet, images), CLASSES)
     assert maps.abs().sum() > 0
     assert all(parameter.grad is None for parameter in resnet.parameters())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in resnet.modules())
@@ -116,13 +195,11 @@ def test_plain_module_without_named_layers() -> None:
     classes = torch.tensor([0, 1])
     expected = captum.attr.InputXGradient(model).attribute(x.clone().requires_grad_(), target=classes).sum(1)
     attributor = InputXGradient("input")
-    torch.testing.assert_close(
-        attributor.attribute(*attributor.forward(model, x), classes), expected.detach()
-    )
+    torch.testing.assert_close(attributor.attribute(attributor.forward(model, x), classes), expected.detach())
     # The activation before an in-place ReLU is kept as it was, and `:input` is what goes into a module.
     for layer in ("0", "1:input"):
-        _, activation = InputXGradient(layer).forward(model, x)
-        torch.testing.assert_close(activation, model[0](x))
+        kept = InputXGradient(layer).forward(model, x).activations[layer]
+        torch.testing.assert_close(kept, model[0](x))
 
 
 @pytest.mark.parametrize("attributor", [InputXGradient("input"), InputXGradient("mid1"), GradCAM("mid2")])
@@ -134,7 +211,7 @@ def test_maps_are_differentiable_in_parameters(attributor: Attributor) -> None:
     weight = model.network.get_parameter("layer4.1.conv2.weight")
 
     def score() -> Tensor:
-        maps = attributor.attribute(*attributor.forward(model, x), classes, create_graph=True)
+        maps = attributor.attribute(attributor.forward(model, x), classes, create_graph=True)
         return maps.sin().sum()
 
     (gradient,) = torch.autograd.grad(score(), weight)
@@ -173,8 +250,8 @@ def test_layer_that_runs_twice_is_refused(resnet: Classifier, images: Tensor) ->
 
 def test_autocast_gives_float32_maps(resnet: Classifier, images: Tensor) -> None:
     attributor = InputXGradient("final")
-    exact = attributor.attribute(*attributor.forward(resnet, images), CLASSES)
+    exact = attributor.attribute(attributor.forward(resnet, images), CLASSES)
     with torch.autocast("cpu", torch.bfloat16):
-        maps = attributor.attribute(*attributor.forward(resnet, images), CLASSES)
+        maps = attributor.attribute(attributor.forward(resnet, images), CLASSES)
     assert maps.dtype == torch.float32
     assert torch.cosine_similarity(maps.flatten(1), exact.flatten(1)).min() > 0.98

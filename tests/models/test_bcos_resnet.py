@@ -47,8 +47,9 @@ def test_equals_the_package(depth: int, training: bool) -> None:
         ours, theirs, images = ours.double(), theirs.double(), images.double()
     classes = torch.tensor([3, 17])
     attributor = BcosContributions()
-    logits, activation = attributor.forward(ours, images)
-    maps = attributor.attribute(logits, activation, classes)
+    forward = attributor.forward(ours, images)
+    logits = forward.logits
+    maps = attributor.attribute(forward, classes)
 
     x = torch.cat([images, 1 - images], 1).requires_grad_()
     with theirs.explanation_mode():
@@ -67,9 +68,10 @@ def test_contributions_sum_to_the_logit_minus_its_bias(model: str) -> None:
     network = network.double()
     with_statistics(network)
     attributor = BcosContributions()
-    logits, activation = attributor.forward(network, torch.rand(3, 3, 64, 64, dtype=torch.float64))
+    forward = attributor.forward(network, torch.rand(3, 3, 64, 64, dtype=torch.float64))
+    logits = forward.logits
     classes = torch.tensor([0, 5, 2])
-    maps = attributor.attribute(logits, activation, classes)
+    maps = attributor.attribute(forward, classes)
     expected = logits.detach().gather(1, classes[:, None])[:, 0] + log(5)
     torch.testing.assert_close(maps.sum((1, 2)), expected, rtol=1e-10, atol=1e-10)
 
@@ -161,8 +163,9 @@ def test_gradients_of_a_guided_loss_equal_a_slow_reference(model: str, training:
 
     parameters = list(network.parameters())
     attributor = BcosContributions()
-    logits, activation = attributor.forward(network, images)
-    maps = attributor.attribute(logits, activation, classes, create_graph=True)
+    forward = attributor.forward(network, images)
+    logits = forward.logits
+    maps = attributor.attribute(forward, classes, create_graph=True)
     ours = torch.autograd.grad(total(logits, maps), parameters)
     expected_logits, expected_maps = TwoPass(network).maps(images, classes)
     expected = torch.autograd.grad(total(expected_logits, expected_maps), parameters)
@@ -200,7 +203,8 @@ def test_named_layers_have_the_paper_s_resolutions() -> None:
     model = bcos_resnet(18, num_classes=3).eval()
     images = torch.rand(1, 3, 64, 64)
     sizes = {
-        layer: tuple(BcosContributions(layer).forward(model, images)[1].shape[1:]) for layer in model.layers
+        layer: tuple(BcosContributions(layer).forward(model, images).activations[layer].shape[1:])
+        for layer in model.layers
     }
     assert sizes == {
         "input": (6, 64, 64),
@@ -215,9 +219,9 @@ def test_map_at_final_is_the_classifier_s_output_over_its_area() -> None:
     model = bcos_resnet(18, num_classes=3).eval()
     with_statistics(model)
     attributor = BcosContributions("final")
-    logits, activation = attributor.forward(model, torch.rand(2, 3, 96, 96))
-    maps = attributor.attribute(logits, activation, torch.tensor([1, 2]))
-    scores = model.network.get_submodule("fc")(activation).detach()
+    forward = attributor.forward(model, torch.rand(2, 3, 96, 96))
+    maps = attributor.attribute(forward, torch.tensor([1, 2]))
+    scores = model.network.get_submodule("fc")(forward.activations["final"]).detach()
     torch.testing.assert_close(maps, torch.stack([scores[0, 1], scores[1, 2]]) / 9)
 
 
