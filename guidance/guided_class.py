@@ -1,4 +1,4 @@
-"""Which class of each image is guided in a training step."""
+"""Which classes of each image are guided in a training step."""
 
 from torch import Tensor
 
@@ -25,3 +25,17 @@ def draw_guided_class(guidable: Tensor, seed: int, epoch: int, indices: Tensor) 
     # The class drawn is where the running count of guidable classes first exceeds the number drawn.
     chosen = guidable & (guidable.cumsum(dim=1) == (number + 1)[:, None])
     return chosen.int().argmax(dim=1), count > 0
+
+
+def nth_class(guidable: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """Return each image's guidable class of a given number, in label order.
+
+    Args:
+        guidable: bool [N, K].
+        number: Counted from 0.
+
+    Returns:
+        The class, int64 [N] (0 where there is none), and whether there is one, bool [N].
+    """
+    chosen = guidable & (guidable.cumsum(dim=1) == number + 1)
+    return chosen.int().argmax(dim=1), chosen.any(dim=1)

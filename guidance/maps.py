@@ -50,12 +50,13 @@ def divide_by_maximum(attributions: Tensor) -> Tensor:
     return torch.where(empty, 0.0, attributions / torch.where(empty, 1.0, largest))
 
 
-def check_maps_and_masks(attributions: Tensor, masks: Tensor) -> None:
+def check_maps_and_masks(attributions: Tensor, masks: Tensor, soft: bool = False) -> None:
     """Refuse maps and masks that do not belong together.
 
     Args:
         attributions: floating point [N, h, w].
         masks: bool [N, H, W].
+        soft: Whether masks may be floating point, with values in [0, 1], too.
 
     Raises:
         ValueError: Naming the shape or dtype that is wrong.
@@ -65,8 +66,9 @@ def check_maps_and_masks(attributions: Tensor, masks: Tensor) -> None:
             "attributions must be floating point [N, h, w]; "
             f"got {attributions.dtype} {list(attributions.shape)}"
         )
-    if masks.ndim != 3 or masks.dtype != torch.bool:
-        raise ValueError(f"masks must be bool [N, H, W]; got {masks.dtype} {list(masks.shape)}")
+    if masks.ndim != 3 or not (masks.dtype == torch.bool or (soft and masks.is_floating_point())):
+        kinds = "bool or floating point" if soft else "bool"
+        raise ValueError(f"masks must be {kinds} [N, H, W]; got {masks.dtype} {list(masks.shape)}")
     if len(attributions) != len(masks):
         raise ValueError(f"{len(attributions)} attributions but {len(masks)} masks")
 
@@ -79,7 +81,7 @@ def energy_in_mask(attributions: Tensor, masks: Tensor) -> Tensor:
 
     Args:
         attributions: signed, floating point [P, h, w]; half precision is computed in float32.
-        masks: True inside the annotated boxes, bool [P, H, W].
+        masks: True inside the annotated boxes, bool [P, H, W], or soft, in [0, 1].
 
     Returns:
         [P] in [0, 1], differentiable. A map without positive evidence (see :data:`EMPTY`) scores 0 with a
@@ -88,7 +90,7 @@ def energy_in_mask(attributions: Tensor, masks: Tensor) -> Tensor:
     Raises:
         ValueError: If shapes or dtypes do not fit.
     """
-    check_maps_and_masks(attributions, masks)
+    check_maps_and_masks(attributions, masks, soft=True)
     attributions = attributions.to(torch.promote_types(attributions.dtype, torch.float32))
     positive = positive_evidence(attributions, (masks.shape[-2], masks.shape[-1]))
     largest = positive.detach().amax(dim=(-2, -1), keepdim=True)

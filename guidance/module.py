@@ -1,7 +1,9 @@
 """The training module: classification loss + weight * localization loss, and the metrics of both."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, cast, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -13,21 +15,39 @@ from torch.optim import Optimizer
 from guidance.attribution import Attributor, attribute_pairs, cannot_guide
 from guidance.data import Batch
 from guidance.errors import InputError, unknown_name
-from guidance.guided_class import draw_guided_class
+from guidance.guided_class import draw_guided_class, nth_class
+from guidance.losses import AbsentEvidenceLoss, MapSimilarityLoss
 from guidance.metrics import SplitMetrics
 from guidance.models import Classifier
 from guidance.randomness import hash_integers
+from guidance.teacher import Lesson, Teacher
 
 Reduction = Literal["mean", "sum"]
+GuidedClasses = Literal["one", "all", "absent"]
 FORMAT_VERSION = 1
 """Version of what this module adds to a checkpoint (key ``guidance``)."""
+
+
+# Sets the draw of absent classes apart from that of present ones.
+_ABSENT = 0x5EED
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One class of every image that is explained and scored; ``guided`` says in which images it counts."""
+
+    classes: Tensor
+    guided: Tensor
+    loss: Callable[[Tensor], Tensor]
+    absent: bool = False
 
 
 class GuidedClassifier(pl.LightningModule):
     """A classifier trained with ``L = L_class + weight * L_loc`` (Rao et al., ICCV 2023).
 
     L_class is binary cross-entropy, the mean over images and classes. L_loc scores the attribution map of
-    one drawn class per annotated image. In several processes both are those of the global batch.
+    one drawn class per annotated image (or of more, see ``guided_classes``). In several processes both are
+    those of the global batch.
 
     Evaluation maps do not depend on the training loss: every present class that has a box is explained, in
     every image, and the metrics see the signed map.
@@ -39,6 +59,10 @@ class GuidedClassifier(pl.LightningModule):
         localization: Maps (attributions [N, h, w], masks [N, H, W]) to losses [N]; None trains without
             guidance and makes no maps in training.
         weight: The weight of L_loc (lambda).
+        guided_classes: ``one`` guides one drawn class per image and step (the paper), ``all`` every class
+            that can be, ``absent`` one drawn class and, by
+            :class:`~guidance.losses.AbsentEvidenceLoss`, one that is not in the image.
+        teacher: If given, the localization loss compares with its maps instead of with masks, on all images.
         reduction: ``mean`` over the guided images of the global batch, or ``sum`` over them, as in the
             published code, which ties the weight to the batch size.
         optimizer: Makes an optimizer of parameters.
@@ -59,6 +83,8 @@ class GuidedClassifier(pl.LightningModule):
         classes: Iterable[str],
         localization: nn.Module | None = None,
         weight: float = 0.0,
+        guided_classes: GuidedClasses = "one",
+        teacher: Teacher | None = None,
         reduction: Reduction = "mean",
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.Adam,
         multi_label: bool = True,
@@ -79,6 +105,10 @@ class GuidedClassifier(pl.LightningModule):
                 )
         if reduction not in ("mean", "sum"):
             raise unknown_name("loss.reduction", reduction, ("mean", "sum"))
+        if guided_classes not in get_args(GuidedClasses):
+            raise unknown_name("loss.classes", guided_classes, get_args(GuidedClasses))
+        if (teacher is not None) != isinstance(localization, MapSimilarityLoss):
+            raise InputError("a teacher (loss.teacher) goes with a map-to-map loss, and only with one")
         if not weight >= 0:
             raise InputError(f"loss.weight must be at least 0; got {weight}")
         self.model = model
@@ -86,7 +116,9 @@ class GuidedClassifier(pl.LightningModule):
         self.classes = tuple(classes)
         self.localization = localization if weight > 0 else None
         self.weight = weight
+        self.guided_classes = guided_classes
         self.reduction = reduction
+        self.teacher = teacher
         self.make_optimizer = optimizer
         self.seed = seed
         self.config = dict(config or {})
@@ -95,7 +127,7 @@ class GuidedClassifier(pl.LightningModule):
         self.results: dict[str, float] = {}
         self.val_metrics = SplitMetrics(self.classes, attributor.layers, multi_label, groups, has_masks)
         self.test_metrics = SplitMetrics(self.classes, attributor.layers, multi_label, groups, has_masks)
-        self._batch_guides = True
+        self._rounds = 1
         self._loss_total = torch.zeros(())
 
     def configure_optimizers(self) -> Optimizer:
@@ -105,8 +137,10 @@ class GuidedClassifier(pl.LightningModule):
     # Training -------------------------------------------------------------------------------------------
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Note, while the batch is still in main memory, whether any of its images can be guided."""
-        self._batch_guides = bool(batch.guidable().any())
+        """Note, while the batch is still in main memory, how many classes of an image there are to guide."""
+        self._rounds = int(batch.guidable().sum(dim=1).max())
+        if self.teacher is not None or (self.guided_classes == "absent" and bool(batch.annotated.any())):
+            self._rounds = max(self._rounds, 1)
         return batch
 
     def on_train_start(self) -> None:
@@ -120,27 +154,33 @@ class GuidedClassifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return a loss whose mean over processes is that of the global batch."""
         images = batch.images.to(self.dtype) / 255
-        guidable = batch.guidable()
-        classes, guided = draw_guided_class(guidable, self.seed, self.current_epoch, batch.indices)
-        num_images, num_guided = self._global_counts(guided)
         world = self.trainer.world_size
 
         # Processes run the same collectives only if they build the same graph, so with several of them a
         # batch without a guidable image goes the whole way, with a localization loss of 0.
-        localization_loss = self.localization if self._batch_guides or world > 1 else None
-        if localization_loss is not None:
+        guides = self.localization is not None and (self._rounds > 0 or world > 1)
+        if guides:
             forward = self.attributor.forward(self.model, images)
             logits = forward.logits
         else:
             logits = self.model(images)
-        classification = _cross_entropy(logits, batch.labels).sum() * world / num_images
+        lesson = self.teacher.teach(images) if self.teacher is not None else None
+        if lesson is not None and self.teacher is not None and self.teacher.temperature is not None:
+            classification = self.teacher.distillation_loss(logits, lesson)
+        else:
+            classification = _cross_entropy(logits, batch.labels)
+        rounds = self._guidance_rounds(batch, lesson) if guides else []
+        counts = self._global_counts(batch, rounds)
+        classification = classification.sum() * world / counts[0]
         loss = classification
-        if localization_loss is not None:
-            maps = self.attributor.attribute(forward, classes, create_graph=True)
-            losses = torch.where(guided, localization_loss(maps, batch.class_masks(classes)), 0.0)
-            localization = losses.sum() * world
-            if self.reduction == "mean":
-                localization = localization / num_guided.clamp(min=1)
+        if guides:
+            localization = torch.zeros_like(classification)
+            for one in rounds:
+                maps = self.attributor.attribute(forward, one.classes, create_graph=True)
+                losses = torch.where(one.guided, one.loss(maps), 0.0).sum() * world
+                if self.reduction == "mean":
+                    losses = losses / counts[2 if one.absent else 1].clamp(min=1)
+                localization = localization + losses
             loss = loss + self.weight * localization
             self.log("train/localization_loss", localization.detach(), batch_size=len(batch))
         self.log("train/classification_loss", classification.detach(), batch_size=len(batch))
@@ -165,11 +205,33 @@ class GuidedClassifier(pl.LightningModule):
                 "last checkpoint is from before"
             )
 
-    def _global_counts(self, guided: Tensor) -> tuple[Tensor, Tensor]:
-        counts = torch.stack([torch.ones_like(guided), guided]).sum(dim=1)
+    def _guidance_rounds(self, batch: Batch, lesson: Lesson | None) -> list[_Round]:
+        """Return what is explained in this step: one class of every image a round."""
+        loss = cast(nn.Module, self.localization)
+        if lesson is not None:
+            guided = torch.ones(len(batch), dtype=torch.bool, device=batch.images.device)
+            return [_Round(lesson.classes, guided, partial(loss, teacher_maps=lesson.maps))]
+        guidable, epoch = batch.guidable(), self.current_epoch
+        if self.guided_classes == "all":
+            chosen = [nth_class(guidable, number) for number in range(max(self._rounds, 1))]
+        else:
+            chosen = [draw_guided_class(guidable, self.seed, epoch, batch.indices)]
+        rounds = [_Round(k, guided, partial(loss, masks=batch.class_masks(k))) for k, guided in chosen]
+        if self.guided_classes == "absent":
+            absent = ~batch.labels & batch.annotated[:, None]
+            k, guided = draw_guided_class(absent, self.seed + _ABSENT, epoch, batch.indices)
+            rounds.append(_Round(k, guided, AbsentEvidenceLoss(), absent=True))
+        return rounds
+
+    def _global_counts(self, batch: Batch, rounds: list[_Round]) -> Tensor:
+        """Return how many images, guided and absent pairs the batches of all processes have, int64 [3]."""
+        counts = torch.zeros(3, dtype=torch.int64, device=batch.images.device)
+        counts[0] = len(batch)
+        for one in rounds:
+            counts[2 if one.absent else 1] += one.guided.sum()
         if self.trainer.world_size > 1:
             dist.all_reduce(counts)
-        return counts[0], counts[1]
+        return counts
 
     # Evaluation -----------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from guidance.models import Classifier, load_start_weights
 from guidance.module import GuidedClassifier
 from guidance.results import print_table, provenance
 from guidance.run_directory import resolve_checkpoint
+from guidance.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
@@ -171,6 +172,8 @@ def build_module(
         options = {
             "localization": _build(loss.localization, "loss"),
             "weight": loss.weight,
+            "guided_classes": loss.get("classes", "one"),
+            "teacher": _build_teacher(loss, datamodule),
             "reduction": loss.reduction,
             "optimizer": _build(config.optimizer, "optimizer"),
         }
@@ -185,6 +188,21 @@ def build_module(
         config=portable_config(config),
         **options,
     )
+
+
+def _build_teacher(loss: DictConfig, datamodule: GuidanceDataModule) -> Teacher | None:
+    """Build the teacher that a loss names, with the model, attributor and weights of its checkpoint."""
+    if loss.get("teacher") is None:
+        return None
+    path = Path(loss.teacher.checkpoint)
+    if not path.is_file():
+        raise InputError(f"loss.teacher.checkpoint: no file {path}; name a checkpoint of a training run")
+    content = read_checkpoint(path)
+    own = OmegaConf.create(content["guidance"]["config"])
+    parts = OmegaConf.create({key: own[key] for key in ("model", "attributor", "seed")})
+    module = build_module(parts, datamodule, start_weights=False)
+    load_weights(module, content)
+    return Teacher(module.model, module.attributor, loss.teacher.temperature)
 
 
 def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:

@@ -14,9 +14,10 @@ from guidance.data import Batch
 from guidance.data.batch import Target
 from guidance.errors import InputError
 from guidance.guided_class import draw_guided_class
-from guidance.losses import EnergyLoss, L1Loss
+from guidance.losses import EnergyLoss, L1Loss, MapSimilarityLoss
 from guidance.models import bcos_small
 from guidance.module import GuidedClassifier, Reduction
+from guidance.teacher import Teacher
 from tests.tiny import tiny_config
 
 CLASSES = ("a", "b", "c")
@@ -113,6 +114,87 @@ def _compare_with_the_formula(batch: Batch, reduction: Reduction, attributor: At
         assert p.grad is not None
         assert q.grad is not None
         torch.testing.assert_close(p.grad, q.grad, rtol=1e-8, atol=1e-10, msg=name)
+
+
+def test_guiding_all_classes_is_the_mean_over_all_guidable_pairs() -> None:
+    batch = make_batch()
+    options = {"localization": L1Loss(), "weight": 0.7}
+    module = make_module(guided_classes="all", **options).double()
+    other = make_module(**options).double()
+    module.on_before_batch_transfer(batch, 0)
+    assert module._rounds == 2
+    loss = module.training_step(batch, 0)
+
+    images, classes = batch.guidable().nonzero(as_tuple=True)
+    forward = other.attributor.forward(other.model, batch.images.double() / 255)
+    losses = []
+    for image, k in zip(images, classes, strict=True):
+        maps = other.attributor.attribute(forward, k.expand(5), create_graph=True)
+        losses.append(L1Loss()(maps[image][None], batch.masks(image[None], k[None]))[0])
+    assert len(losses) == 3
+    entropy = nn.functional.binary_cross_entropy_with_logits(forward.logits, batch.labels.double())
+    expected = entropy + 0.7 * sum(losses, torch.zeros(())) / 3
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    expected.backward()
+    for p, q in zip(module.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad)
+
+
+def test_absent_classes_are_pushed_down() -> None:
+    batch = make_batch()
+    options = {"localization": EnergyLoss(), "weight": 0.5}
+    module = make_module(guided_classes="absent", **options).double()
+    other = make_module(**options).double()
+    module.on_before_batch_transfer(batch, 0)
+    loss = module.training_step(batch, 0)
+    plain = other.training_step(batch, 0)
+
+    absent = ~batch.labels & batch.annotated[:, None]
+    drawn, guided = draw_guided_class(absent, module.seed + 0x5EED, 0, batch.indices)
+    assert guided.tolist() == [True, True, True, True, False]
+    forward = other.attributor.forward(other.model, batch.images.double() / 255)
+    maps = other.attributor.attribute(forward, drawn)[guided]
+    shares = maps.clamp(min=0).sum((1, 2)) / maps.abs().sum((1, 2))
+    torch.testing.assert_close(loss, plain + 0.5 * shares.mean())
+
+
+@pytest.mark.parametrize("temperature", [None, 2.0])
+def test_a_teacher_s_maps_take_the_place_of_masks(temperature: float | None) -> None:
+    batch = make_batch()
+    torch.manual_seed(9)
+    teacher = Teacher(bcos_small(3, width=8), GradCAM("mid2", relu=False), temperature)
+    options = {"localization": MapSimilarityLoss(), "weight": 0.3}
+    module = make_module(teacher=teacher, **options).double()
+    other = make_module().double()
+    names = set(dict(module.named_parameters()))
+    assert names == set(dict(other.named_parameters()))
+    module.on_before_batch_transfer(batch, 0)
+    loss = module.training_step(batch, 0)
+
+    images = batch.images.double() / 255
+    taught = teacher.attributor.forward(teacher.model, images)
+    predicted = taught.logits.argmax(1)
+    targets = teacher.attributor.attribute(taught, predicted)
+    forward = other.attributor.forward(other.model, images)
+    maps = other.attributor.attribute(forward, predicted)
+    wide = nn.functional.interpolate(targets[:, None], maps.shape[1:], mode="bilinear")[:, 0]
+    similarity = nn.functional.cosine_similarity(maps.flatten(1), wide.flatten(1)).mean()
+    if temperature is None:
+        first = nn.functional.binary_cross_entropy_with_logits(other.model(images), batch.labels.double())
+    else:
+        p, q = (taught.logits.detach() / 2).sigmoid(), (other.model(images) / 2).sigmoid()
+        first = 4 * (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).mean()
+    torch.testing.assert_close(loss, first + 0.3 * (1 - similarity))
+
+
+def test_a_teacher_and_its_loss_go_together() -> None:
+    teacher = Teacher(bcos_small(3, width=8), BcosContributions())
+    for options in ({"localization": MapSimilarityLoss()}, {"localization": L1Loss(), "teacher": teacher}):
+        with pytest.raises(InputError, match=r"loss\.teacher\) goes with a map-to-map loss"):
+            make_module(weight=1.0, **options)
+    with pytest.raises(InputError, match=r"loss\.teacher\.temperature is 0"):
+        Teacher(bcos_small(3, width=8), BcosContributions(), temperature=0)
 
 
 @pytest.mark.parametrize("options", [{}, {"localization": EnergyLoss(), "weight": 0.0}])

@@ -21,7 +21,7 @@ class EnergyLoss(nn.Module):
 
         Args:
             attributions: signed, floating point [N, h, w].
-            masks: True inside the annotated boxes, bool [N, H, W].
+            masks: True inside the annotated boxes, bool [N, H, W], or soft, in [0, 1].
 
         Returns:
             [N] in [0, 1]. A map without positive evidence gives 1 and a zero gradient, and so does an

@@ -18,7 +18,7 @@ class L1Loss(nn.Module):
 
         Args:
             attributions: signed, floating point [N, h, w].
-            masks: True inside the annotated boxes, bool [N, H, W].
+            masks: True inside the annotated boxes, bool [N, H, W], or soft, in [0, 1].
 
         Returns:
             [N] in [0, 1]. A map without positive evidence gives the mask's area fraction and a zero
@@ -27,7 +27,7 @@ class L1Loss(nn.Module):
         Raises:
             ValueError: If shapes or dtypes do not fit.
         """
-        check_maps_and_masks(attributions, masks)
+        check_maps_and_masks(attributions, masks, soft=True)
         normalised = divide_by_maximum(attributions.clamp(min=0))
         normalised = upsample(normalised, (masks.shape[-2], masks.shape[-1]))
         return (normalised - masks.to(normalised.dtype)).abs().mean(dim=(-2, -1))

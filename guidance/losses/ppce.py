@@ -32,7 +32,7 @@ class PPCELoss(nn.Module):
 
         Args:
             attributions: signed, floating point [N, h, w].
-            masks: True inside the annotated boxes, bool [N, H, W].
+            masks: True inside the annotated boxes, bool [N, H, W], or soft, in [0, 1].
 
         Returns:
             [N] in [0, -floor]. A map without positive evidence gives ``-floor`` and a zero gradient; an
@@ -41,12 +41,12 @@ class PPCELoss(nn.Module):
         Raises:
             ValueError: If shapes or dtypes do not fit.
         """
-        check_maps_and_masks(attributions, masks)
+        check_maps_and_masks(attributions, masks, soft=True)
         normalised = divide_by_maximum(attributions.clamp(min=0))
         normalised = upsample(normalised, (masks.shape[-2], masks.shape[-1]))
         # log of the denormal range would give infinite gradients, and log(0) a NaN behind the mask.
-        evident = (normalised >= torch.finfo(normalised.dtype).tiny) & masks
+        evident = (normalised >= torch.finfo(normalised.dtype).tiny) & (masks > 0)
         logarithm = torch.where(evident, normalised, 1.0).log().clamp(min=self.floor)
         logarithm = torch.where(evident, logarithm, self.floor)
-        pixels = masks.sum(dim=(-2, -1)).clamp(min=1)
-        return -(logarithm * masks).sum(dim=(-2, -1)) / pixels
+        pixels = masks.sum(dim=(-2, -1))
+        return -(logarithm * masks).sum(dim=(-2, -1)) / torch.where(pixels > 0, pixels, 1)

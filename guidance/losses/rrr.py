@@ -19,7 +19,7 @@ class RRRLoss(nn.Module):
 
         Args:
             attributions: signed, floating point [N, h, w].
-            masks: True inside the annotated boxes, bool [N, H, W].
+            masks: True inside the annotated boxes, bool [N, H, W], or soft, in [0, 1].
 
         Returns:
             [N] in [0, H * W]. An empty map, or a mask that covers the image, gives 0 and a zero gradient.
@@ -27,6 +27,6 @@ class RRRLoss(nn.Module):
         Raises:
             ValueError: If shapes or dtypes do not fit.
         """
-        check_maps_and_masks(attributions, masks)
+        check_maps_and_masks(attributions, masks, soft=True)
         normalised = upsample(divide_by_maximum(attributions), (masks.shape[-2], masks.shape[-1]))
-        return (normalised.square() * ~masks).sum(dim=(-2, -1))
+        return (normalised.square() * (1 - masks.to(normalised.dtype))).sum(dim=(-2, -1))

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from guidance.losses import EnergyLoss, L1Loss, PPCELoss, RRRLoss
+from guidance.losses import EnergyLoss, L1Loss, PPCELoss, RESLoss, RRRLoss, SoftMaskLoss
 
-LOSSES: list[nn.Module] = [EnergyLoss(), L1Loss(), PPCELoss(), RRRLoss()]
+PAPER: list[nn.Module] = [EnergyLoss(), L1Loss(), PPCELoss(), RRRLoss()]
+LOSSES = [*PAPER, RESLoss(slack=0.05, band=0.3), SoftMaskLoss(EnergyLoss(), sigma=0.1)]
 
 
 def slow_upsample(values: list[list[float]], height: int, width: int) -> list[list[float]]:
@@ -128,7 +129,7 @@ def test_gradcheck(loss: nn.Module, size: tuple[int, int]) -> None:
     assert torch.autograd.gradgradcheck(loss, (maps, masks))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", PAPER)
 @pytest.mark.parametrize("value", [0.0, -1.0, 1e-20])
 def test_map_without_evidence_is_finite_and_has_no_gradient(loss: nn.Module, value: float) -> None:
     maps = torch.full((2, 4, 4), value, requires_grad=True)
@@ -197,9 +198,24 @@ def test_wrong_shapes_and_types_are_refused(loss: nn.Module) -> None:
     with pytest.raises(ValueError, match="2 attributions but 1 masks"):
         loss(maps, masks[:1])
     with pytest.raises(ValueError, match="masks must be bool"):
-        loss(maps, masks.float())
+        loss(maps, masks.long())
     with pytest.raises(ValueError, match=r"attributions must be floating point \[N, h, w\]"):
         loss(maps[None], masks)
+
+
+@pytest.mark.parametrize("loss", PAPER)
+def test_a_soft_mask_of_zeros_and_ones_is_the_mask(loss: nn.Module) -> None:
+    maps, masks = random_maps(4, 5, 5, (9, 9))
+    torch.testing.assert_close(loss(maps, masks.double()), loss(maps, masks))
+
+
+def test_soft_masks_weigh_the_pixels() -> None:
+    maps = torch.tensor([[[4.0, 2.0], [1.0, 1.0]]])
+    masks = torch.tensor([[[0.5, 1.0], [0.0, 0.25]]])
+    assert EnergyLoss()(maps, masks).item() == pytest.approx(1 - (2 + 2 + 0.25) / 8)
+    assert L1Loss()(maps, masks).item() == pytest.approx((0.5 + 0.5 + 0.25 + 0) / 4)
+    assert PPCELoss()(maps, masks).item() == pytest.approx(-(math.log(0.5) + 0.25 * math.log(0.25)) / 1.75)
+    assert RRRLoss()(maps, masks).item() == pytest.approx(0.5 + 0 + 0.25**2 + 0.75 * 0.25**2)
 
 
 def test_ppce_floor_must_be_negative() -> None:
