@@ -4,6 +4,7 @@ from guidance.data.annotation import Annotation, AnnotationTable, Skipped
 from guidance.data.augmentation import Augmentation
 from guidance.data.batch import Batch
 from guidance.data.datamodule import GuidanceDataModule
+from guidance.data.folder import Folder
 from guidance.data.image_dataset import ImageDataset
 from guidance.data.prepared import PreparedDataset, PreparedSample, collate
 from guidance.data.sampler import EvaluationSampler, TrainingBatchSampler
@@ -18,6 +19,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "EvaluationSampler",
+    "Folder",
     "GuidanceDataModule",
     "ImageDataset",
     "PreparedDataset",
