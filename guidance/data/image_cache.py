@@ -14,13 +14,13 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from filelock import FileLock
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from guidance.data.image_dataset import ImageDataset
 from guidance.errors import InputError
 from guidance.files import write_json
+from guidance.progress import progress_over
 
 _VERSION = 1  # to be raised when images are decoded or squashed in another way
 _MOST_WORKERS = 8
@@ -108,14 +108,15 @@ def _key(dataset: ImageDataset, image_size: int) -> str:
     """Return the SHA-256 of all that decides the pixels."""
     digest = hashlib.sha256(f"{_VERSION} {image_size} {len(dataset)}\0".encode())
     indices = range(len(dataset))
-    for index in track(indices, "checking images", transient=True, disable=len(indices) <= _SLOW):
-        try:
-            digest.update(dataset.fingerprint(index).encode("utf-8", "surrogateescape") + b"\0")
-        except OSError as error:
-            raise InputError(
-                f"cannot read the image {dataset.name(index)}: {error.strerror or error}. Replace or remove "
-                f"the file."
-            ) from error
+    with progress_over(indices, "checking images", shown=len(indices) > _SLOW) as shown:
+        for index in shown:
+            try:
+                digest.update(dataset.fingerprint(index).encode("utf-8", "surrogateescape") + b"\0")
+            except OSError as error:
+                raise InputError(
+                    f"cannot read the image {dataset.name(index)}: {error.strerror or error}. Replace or remove "
+                    f"the file."
+                ) from error
     return digest.hexdigest()
 
 
@@ -166,10 +167,11 @@ def _batches(
         # Its own, so that making an iterator draws no number from the global generator.
         generator=torch.Generator().manual_seed(0),
     )
-    for images in track(loader, f"caching {description}", total=count, transient=True):
-        if isinstance(images, InputError):
-            raise images
-        yield images
+    with progress_over(loader, f"caching {description}", total=count) as shown:
+        for images in shown:
+            if isinstance(images, InputError):
+                raise images
+            yield images
 
 
 def _write_rows(file: BinaryIO, note: Path, done: int, batches: Iterator[Tensor]) -> None:

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import track
-
 from guidance.data.annotation import Annotation, Skipped
 from guidance.data.folder.orientation import fitting_size
 from guidance.data.folder.record import ImageRecord
@@ -13,6 +11,7 @@ from guidance.data.folder.source import AnnotationSource
 from guidance.data.folder.splits import UNLABELLED
 from guidance.data.labelled_object import LabelledObject, annotate
 from guidance.errors import InputError
+from guidance.progress import progress_over
 
 _SLOW = 2000  # reading more files than this takes seconds on a cold disk
 
@@ -52,12 +51,13 @@ def read_records(
     reading = [image for image in source.images if image in read]
     records: dict[str, ImageRecord | Skipped] = {}
     names: set[str] = set()
-    for image in track(reading, description, transient=True, disable=len(reading) <= _SLOW):
-        record = source.read(image)
-        if isinstance(record, ImageRecord):
-            names.update(item.name for item in record.objects)
-        if image in wanted:
-            records[image] = record
+    with progress_over(reading, description, shown=len(reading) > _SLOW) as shown:
+        for image in shown:
+            record = source.read(image)
+            if isinstance(record, ImageRecord):
+                names.update(item.name for item in record.objects)
+            if image in wanted:
+                records[image] = record
     return records, names
 
 
@@ -84,25 +84,28 @@ def usable_images(
     """
     usable: list[UsableImage] = []
     skipped: list[Skipped] = []
-    for image in track(images, description, transient=True, disable=len(images) <= _SLOW):
-        path = root / image
-        record = records.get(image, Skipped("image", UNLABELLED, str(path)))
-        if isinstance(record, Skipped):
-            skipped.append(record)
-            continue
-        size, exif, wrong = _size(path, record)
-        if size is None:
-            skipped.append(Skipped("image", wrong, str(path)))
-            continue
-        objects, others = _of_classes(record.in_pixels(size), class_numbers)
-        annotation, wrong_boxes = annotate(objects, size, class_numbers)
-        count = int(annotation.labels.sum())
-        if not multi_label and count != 1:
-            wrong = f"it shows {'several classes' if count else 'no class'}; data.multi_label=false needs one"
-            skipped.append(Skipped("image", wrong, str(path)))
-            continue
-        skipped += [*record.skipped, *others, *wrong_boxes]
-        usable.append(UsableImage(image, exif, annotation))
+    with progress_over(images, description, shown=len(images) > _SLOW) as shown:
+        for image in shown:
+            path = root / image
+            record = records.get(image, Skipped("image", UNLABELLED, str(path)))
+            if isinstance(record, Skipped):
+                skipped.append(record)
+                continue
+            size, exif, wrong = _size(path, record)
+            if size is None:
+                skipped.append(Skipped("image", wrong, str(path)))
+                continue
+            objects, others = _of_classes(record.in_pixels(size), class_numbers)
+            annotation, wrong_boxes = annotate(objects, size, class_numbers)
+            count = int(annotation.labels.sum())
+            if not multi_label and count != 1:
+                wrong = (
+                    f"it shows {'several classes' if count else 'no class'}; data.multi_label=false needs one"
+                )
+                skipped.append(Skipped("image", wrong, str(path)))
+                continue
+            skipped += [*record.skipped, *others, *wrong_boxes]
+            usable.append(UsableImage(image, exif, annotation))
     return usable, skipped
 
 
