@@ -114,8 +114,8 @@ def _key(dataset: ImageDataset, image_size: int) -> str:
                 digest.update(dataset.fingerprint(index).encode("utf-8", "surrogateescape") + b"\0")
             except OSError as error:
                 raise InputError(
-                    f"cannot read the image {dataset.name(index)}: {error.strerror or error}. Replace or remove "
-                    f"the file."
+                    f"cannot read the image {dataset.name(index)}: {error.strerror or error}. "
+                    "Replace or remove the file."
                 ) from error
     return digest.hexdigest()
 
