@@ -13,9 +13,9 @@ BACKGROUNDS = ("land", "water")
 _GREEN = np.array([112.0, 126.0, 70.0])
 _BLUE = np.array([76.0, 112.0, 150.0])
 
-# Faint against the noise: the whole image gives the background away and a small part of it hardly does. So a
-# network learns it before the object, but gains little from what a box shows of it beside the object.
-_CONTRAST = 8.0
+# As faint as the noise: the whole image gives the background away, a small part of it much less. So a network
+# learns it before the object, but gains little from what a box shows of it beside the object.
+_CONTRAST = 12.0
 
 
 @dataclass(frozen=True)
