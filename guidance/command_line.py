@@ -1,4 +1,4 @@
-"""What ``train.py`` and ``evaluate.py`` share: overrides checked before Hydra runs, errors in one line."""
+"""What all commands share: overrides checked before Hydra runs, errors in one line."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def check_overrides(config_name: str, arguments: list[str], config_dir: Path = C
     """Compose the configuration once, so that a wrong name is answered with the right ones.
 
     Args:
-        config_name: ``train`` or ``evaluate``.
+        config_name: ``train``, ``evaluate`` or ``check``.
         arguments: The command line without the program's name.
         config_dir: The folder of the configuration files.
 
@@ -143,7 +143,7 @@ def run(config: DictConfig, job: Callable[[DictConfig], object]) -> None:
 
     Args:
         config: Composed by Hydra.
-        job: :func:`guidance.run.train` or :func:`guidance.run.evaluate`.
+        job: E.g. :func:`guidance.run.train` or :func:`guidance.run.evaluate`.
 
     An error in what the user gave, a sweep whose jobs would start processes of their own among them, ends
     the program with one line and exit status 2.

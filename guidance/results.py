@@ -20,8 +20,8 @@ _TABLE = {
     "iou_at_0.5": "IoU at 0.5",
     "on_object_epg": "on-object EPG",
     "accuracy": "accuracy",
-    "mean_group_accuracy": "accuracy, mean of groups",
-    "worst_group_accuracy": "accuracy, worst group",
+    "mean_group_accuracy": "mean-group accuracy",
+    "worst_group_accuracy": "worst-group accuracy",
 }
 _LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "bcos", "numpy")
 
@@ -69,9 +69,9 @@ def print_table(
     table.add_column("", no_wrap=True)
     for split in splits:
         if before is not None:
-            table.add_column(f"{split} before", justify="right")
-            table.add_column(f"{split} after", justify="right")
-            table.add_column("change", justify="right")
+            table.add_column(f"{split}\nbefore", justify="right", no_wrap=True)
+            table.add_column(f"{split}\nafter", justify="right", no_wrap=True)
+            table.add_column("change", justify="right", no_wrap=True)
         else:
             table.add_column(split, justify="right")
     for key, name in _rows(after, splits):
@@ -83,6 +83,9 @@ def print_table(
                 cells += [f"{start:.1f}", f"{value:.1f}", f"{value - start:+.1f}"]
             else:
                 cells.append(f"{value:.1f}")
+        # A data set may have masks, and these splits no image with one.
+        if key.startswith("on_object_epg") and all(cell.endswith("nan") for cell in cells):
+            continue
         table.add_row(name, *cells)
     (console or Console()).print(table)
 

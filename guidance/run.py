@@ -20,6 +20,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from guidance.callbacks import ParetoCheckpoint
 from guidance.checkpoint import load_weights, portable_config, read_checkpoint
 from guidance.data import GuidanceDataModule
+from guidance.data.check import quick_check
 from guidance.errors import InputError, unknown_name
 from guidance.files import AtomicCheckpointIO, write_atomically, write_json
 from guidance.metrics_csv import MetricsCSV
@@ -54,6 +55,9 @@ def train(config: DictConfig) -> dict[str, Any]:
     _refuse_untrainable(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = build_data(config)
+    guided = config.loss.localization is not None and config.loss.weight > 0
+    for warning in quick_check(datamodule, guided):
+        rank_zero_only(log.warning)("%s", warning)
     module = build_module(config, datamodule)
     callbacks: list[Callback] = [_build(node, "callbacks") for node in config.callbacks.values() if node]
     metrics_csv = MetricsCSV(output_dir / "metrics.csv")

@@ -43,7 +43,7 @@ def test_examples_of_the_help_are_right() -> None:
         (["model=resnet51"], r"Did you mean 'resnet50'"),
         (["loss=energy,l2"], r"unknown option of loss: 'l2'. Did you mean 'l1'"),
         (["los=energy"], r"unknown key 'los'. Did you mean 'loss'"),
-        (["data.rot=/x"], r"unknown key 'data.rot'. .*Known: data.annotated_fraction, data.batch_size"),
+        (["data.rot=/x"], r"unknown key 'data.rot'. .*Known: data.annotated_fraction, data.augmentation"),
         (["data=voc2007", "data.rot=/x"], r"unknown key 'data.rot'. Did you mean 'data.root'"),
         (["loss.wieght=1"], r"unknown key 'loss.wieght'. Did you mean 'loss.weight'"),
         (["optimizer.lr.x=1"], r"'optimizer.lr' holds a value, no keys"),

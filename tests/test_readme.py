@@ -10,6 +10,7 @@ from guidance.command_line import CONFIG_DIR, check_overrides
 from tests.tiny import ROOT
 
 README = (ROOT / "README.md").read_text()
+CHECKS = re.findall(r"^python -m guidance\.data\.check ([^#\n]*)", README, re.MULTILINE)
 COMMANDS = re.findall(r"^python train\.py ([^#\n]*)", README, re.MULTILINE)
 
 
@@ -37,6 +38,11 @@ def test_the_loop_trains() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_compose(command: str) -> None:
     check_overrides("train", command.replace("...", "x").split())
+
+
+@pytest.mark.parametrize("command", CHECKS)
+def test_checks_compose(command: str) -> None:
+    check_overrides("check", command.replace("...", "x").split())
 
 
 def test_every_option_of_the_table_exists() -> None:

@@ -67,3 +67,14 @@ def test_api_key_is_found_without_asking(tmp_path: Path, monkeypatch: pytest.Mon
     assert not has_api_key()
     monkeypatch.setenv("WANDB_API_KEY", "key")
     assert has_api_key()
+
+
+def test_rows_are_there_where_they_apply() -> None:
+    values = {f"test/{k}": 0.5 for k in VALUES}
+    more = {"test/worst_group_accuracy": 0.25, "test/on_object_epg": float("nan")}
+    assert "worst-group" not in printed(values, None)
+    text = printed(values | more, None)
+    assert "worst-group accuracy" in text
+    assert "25.0" in text
+    assert "on-object" not in text
+    assert "on-object EPG" in printed(values | {"test/on_object_epg": 0.7}, None)

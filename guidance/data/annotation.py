@@ -13,7 +13,7 @@ class Skipped:
     """Something in a data set's files that training does not use as it stands there.
 
     Attributes:
-        what: ``image``, ``object``, ``box`` or ``part of a box``.
+        what: ``image``, ``object``, ``box``, ``part of a box`` or ``mask``.
         reason: Why, in words that are the same for all that share the reason, so that they can be counted.
         where: The file, with the line or the entry in it: ``a.csv:17``, ``instances.json: annotation 5``.
     """

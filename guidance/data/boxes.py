@@ -34,22 +34,21 @@ def clip_box(box: Sequence[float], size: tuple[int, int]) -> tuple[Box | None, s
     return inside, "" if inside == (x0, y0, x1, y1) else "it reaches outside the image and was clipped"
 
 
-def rescale_boxes(boxes: Tensor, old_size: tuple[int, int], new_size: tuple[int, int]) -> Tensor:
+def rescale_boxes(boxes: Tensor, old_size: tuple[int, int] | Tensor, new_size: tuple[int, int]) -> Tensor:
     """Rescale boxes with their image and round outwards, so that every pixel they touch is covered.
 
     Args:
         boxes: [M, 4] in pixels of the old image.
-        old_size: (height, width) of the old image.
+        old_size: (height, width) of the old image, or of each box's own one, integers [M, 2].
         new_size: (height, width) of the new one.
 
     Returns:
         int64 [M, 4], clipped to the new image, each at least one pixel wide and high.
     """
-    (old_height, old_width), (height, width) = old_size, new_size
-    scale = torch.tensor(
-        [width / old_width, height / old_height] * 2, dtype=torch.float64, device=boxes.device
-    )
-    scaled = boxes.double() * scale
+    height, width = new_size
+    old = torch.as_tensor(old_size, dtype=torch.float64, device=boxes.device)
+    new = torch.tensor([width, height], dtype=torch.float64, device=boxes.device)
+    scaled = boxes.double() * (new / old.flip(-1)).tile(2)
     # 1e-6 of a pixel forgives the rounding of the scale itself: 499 * (224 / 499) is 224, not a bit more.
     low = (scaled[:, :2] + 1e-6).floor().long()
     high = (scaled[:, 2:] - 1e-6).ceil().long()
@@ -59,7 +58,7 @@ def rescale_boxes(boxes: Tensor, old_size: tuple[int, int], new_size: tuple[int,
     return torch.cat([low, high], dim=1)
 
 
-def dilate_boxes(boxes: Tensor, fraction: float, size: tuple[int, int]) -> Tensor:
+def dilate_boxes(boxes: Tensor, fraction: float, size: tuple[int, int] | Tensor) -> Tensor:
     """Grow every box by a fraction of its width (height) on EACH side, as coarse annotations would be.
 
     Rao et al. 2023, section 5.3.
@@ -67,14 +66,14 @@ def dilate_boxes(boxes: Tensor, fraction: float, size: tuple[int, int]) -> Tenso
     Args:
         boxes: [M, 4].
         fraction: 0.25 makes a box 1.5 times as wide and as high.
-        size: (height, width) of the image that the result is clipped to.
+        size: (height, width) of the image that the result is clipped to, or of each box's own, [M, 2].
 
     Returns:
         float64 [M, 4].
     """
     boxes = boxes.double()
     margin = (boxes[:, 2:] - boxes[:, :2]) * fraction
-    limit = torch.tensor([size[1], size[0]], dtype=torch.float64, device=boxes.device)
+    limit = torch.as_tensor(size, dtype=torch.float64, device=boxes.device).flip(-1)
     low = (boxes[:, :2] - margin).clamp(min=0)
     high = torch.minimum(boxes[:, 2:] + margin, limit)
     return torch.cat([low, high], dim=1)

@@ -45,7 +45,7 @@ class ImageDataset(ABC):
         Args:
             index: Of the image.
             least: If given, a smaller copy will do, as long as both its sides have at least this many pixels
-                or all those of the original; large photographs decode several times faster so.
+                or all those of the original; large photographs decode nearly twice as fast so.
 
         Returns:
             RGB, uint8 [3, H, W], of the annotation's size or, with ``least``, of the smaller copy's.

@@ -102,16 +102,45 @@ class PreparedDataset(Dataset[PreparedSample]):
         return self._prepare(item, None if self._cache is None else self._cache[[_index(item)]][0])
 
     def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> Batch:
-        """Return N >= 1 images as a batch; data loaders ask for it. A cache is read in one go.
+        """Return N >= 1 images as a batch; data loaders ask for it.
+
+        With a cache the batch is read in one go, and without augmentation and masks it is all that is done.
 
         Args:
             items: As in :meth:`__getitem__`.
         """
         if self._cache is None:
             return collate([self[item] for item in items], self.target)
-        images = self._cache[[_index(item) for item in items]]
+        indices = [_index(item) for item in items]
+        images = self._cache[indices]
+        if self._augmentation is None and not self._with_masks:
+            return self._batch(indices, images)
         samples = [self._prepare(item, image) for item, image in zip(items, images, strict=True)]
         return collate(samples, self.target)
+
+    def _batch(self, indices: list[int], images: Tensor) -> Batch:
+        annotations = [self.dataset.annotation(index) for index in indices]
+        owners = torch.arange(len(indices)).repeat_interleave(
+            torch.tensor([len(annotation.boxes) for annotation in annotations])
+        )
+        sizes = torch.tensor([annotation.size for annotation in annotations])[owners]
+        boxes = dilate_boxes(torch.cat([a.boxes for a in annotations]), self._box_dilation, sizes)
+        none = torch.zeros(0, dtype=torch.int64)
+        return Batch(
+            images=images,
+            labels=torch.stack([annotation.labels for annotation in annotations]),
+            boxes=rescale_boxes(boxes, sizes, self._size),
+            box_images=owners,
+            box_classes=torch.cat([annotation.box_classes for annotation in annotations]),
+            runs=none.new_zeros(0, 2),
+            run_images=none,
+            run_classes=none,
+            annotated=self.annotated[indices],
+            outside=torch.tensor([annotation.outside for annotation in annotations]),
+            groups=torch.tensor([annotation.group for annotation in annotations]),
+            indices=torch.tensor(indices),
+            target=self.target,
+        )
 
     def _prepare(self, item: int | tuple[int, int], image: Tensor | None) -> PreparedSample:
         epoch, index = item if isinstance(item, tuple) else (0, item)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from rich.progress import track
 from torch import Tensor
 
 from guidance.data.annotation import Annotation, AnnotationTable, Skipped
@@ -13,6 +12,7 @@ from guidance.data.splits import seeded_split
 from guidance.data.voc_annotation import read_voc_annotation
 from guidance.data.voc_download import download_voc
 from guidance.errors import InputError, unknown_name
+from guidance.progress import progress_over
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -95,8 +95,8 @@ class VOC(ImageDataset):
         description = f"VOC{year} {split}"
         self._keep_difficult = keep_difficult
         skipped: list[Skipped] = []
-        ids = track(self._ids, description, transient=True, disable=len(self._ids) <= _SLOW)
-        self._annotations = AnnotationTable((self._read(image, skipped) for image in ids), len(CLASSES))
+        with progress_over(self._ids, description, shown=len(self._ids) > _SLOW) as ids:
+            self._annotations = AnnotationTable((self._read(image, skipped) for image in ids), len(CLASSES))
         self.skipped = tuple(skipped)
 
     def __len__(self) -> int:

@@ -91,3 +91,14 @@ def test_no_dilation_and_no_boxes() -> None:
     boxes = random_boxes(5, (13, 17), 0)
     assert torch.equal(dilate_boxes(boxes, 0.0, (13, 17)), boxes.double())
     assert rescale_boxes(dilate_boxes(torch.zeros(0, 4), 0.5, (3, 4)), (3, 4), (5, 5)).shape == (0, 4)
+
+
+def test_boxes_of_several_images_at_once() -> None:
+    boxes = torch.tensor([[10.0, 0.0, 20.0, 10.0], [0.0, 9.0, 1.0, 10.0], [3.0, 4.0, 30.0, 7.5]])
+    sizes = torch.tensor([[10, 20], [11, 13], [40, 30]])
+    dilated, rescaled = dilate_boxes(boxes, 0.3, sizes), rescale_boxes(boxes, sizes, (8, 9))
+    for number, (height, width) in enumerate(sizes.tolist()):
+        own = boxes[number : number + 1]
+        assert torch.equal(dilated[number : number + 1], dilate_boxes(own, 0.3, (height, width)))
+        expected = rescale_boxes(own, (height, width), (8, 9))
+        assert torch.equal(rescaled[number : number + 1], expected)

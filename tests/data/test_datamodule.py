@@ -10,7 +10,16 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 
-from guidance.data import VOC, Batch, EvaluationSampler, GuidanceDataModule, ImageDataset, Shapes
+from guidance.data import (
+    VOC,
+    Augmentation,
+    Batch,
+    EvaluationSampler,
+    GuidanceDataModule,
+    ImageDataset,
+    Shapes,
+    TrainingBatchSampler,
+)
 from guidance.errors import InputError
 from tests.data.voc_tree import object_xml, write_voc
 from tests.tiny import composed
@@ -315,3 +324,59 @@ def test_the_voc_configs(tmp_path: Path, year: int) -> None:
         f"voc{year}", tmp_path / "elsewhere", root=str(tmp_path), keep_difficult=True, num_workers=0
     )
     assert next(iter(kept.test_dataloader())).boxes.shape == (20, 4)
+
+
+# Cache and augmentation
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"box_dilation": 0.3, "annotated_fraction": 0.4},
+        {"target": "mask"},
+        {"augmentation": Augmentation(flip=0.5, jitter=0.3, seed=1)},
+        {"augmentation": Augmentation(flip=0.5, seed=1), "num_workers": 1},
+    ],
+)
+def test_the_cache_changes_nothing(tmp_path: Path, options: dict[str, Any]) -> None:
+    plain = shapes(**{**options, "image_size": 40})
+    cached = shapes(**{**options, "image_size": 40}, cache=True, cache_dir=tmp_path)
+    for one, other in (
+        (plain.train_dataloader(), cached.train_dataloader()),
+        (plain.val_dataloader(), cached.val_dataloader()),
+    ):
+        for expected, found in zip(one, other, strict=True):
+            for name, value in vars(expected).items():
+                equal = torch.equal(value, getattr(found, name)) if name != "target" else True
+                assert equal, name
+    assert sorted(path.name.partition("-")[0] for path in tmp_path.glob("*.npy")) == ["train", "val"]
+
+
+def test_a_cache_needs_no_worker_processes(tmp_path: Path) -> None:
+    data = shapes(num_workers=2, cache=True, cache_dir=tmp_path)
+    assert data.train_dataloader().num_workers == 0
+    assert shapes(num_workers=2).train_dataloader().num_workers == 2
+
+
+def test_augmentation_is_repeated_by_epoch_and_image() -> None:
+    def images(epoch: int) -> dict[int, Tensor]:
+        loader = shapes(augmentation=Augmentation(crop=0.4, flip=0.5, jitter=0.2, seed=3)).train_dataloader()
+        assert isinstance(loader.batch_sampler, TrainingBatchSampler)
+        loader.batch_sampler.set_epoch(epoch)
+        return {
+            int(i): image for batch in loader for i, image in zip(batch.indices, batch.images, strict=True)
+        }
+
+    first, again, later = images(2), images(2), images(3)
+    assert all(torch.equal(first[index], again[index]) for index in first)
+    assert sum(torch.equal(first[index], later[index]) for index in first) <= 2
+    data = shapes(augmentation=Augmentation(flip=1.0, seed=3))
+    plain = shapes().prepared("val")[0].image
+    assert torch.equal(data.prepared("val")[0].image, plain)
+    assert torch.equal(data.prepared("train")[(0, 0)].image, data.prepared("train")[0].image.flip(-1))
+
+
+def test_crops_with_a_cache_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.augmentation\.crop .*data\.cache=true.*data\.cache=false"):
+        shapes(cache=True, cache_dir=tmp_path, augmentation=Augmentation(crop=0.5))

@@ -1,17 +1,9 @@
-import functools
-import hashlib
-import http.server
 import os
-import tarfile
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 from guidance.data import VOC, Skipped
 from guidance.data.voc import CLASSES
@@ -289,88 +281,6 @@ def test_an_image_of_another_size_than_annotated_is_named(tmp_path: Path) -> Non
     Image.new("RGB", (10, 20)).save(path)
     with pytest.raises(InputError, match=r"000001\.jpg is 10 x 20 pixels.*annotation says 20 x 10"):
         VOC(tmp_path, 2007, "train").image(0)
-
-
-# Download
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    requests = 0
-
-    def log_message(self, format: str, *args: object) -> None:
-        QuietHandler.requests += 1
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """Serve one archive as ``2007``; what is yielded is its entry in torchvision's table."""
-    write_one(tmp_path / "remote", object_xml())
-    served = tmp_path / "served"
-    served.mkdir()
-    with tarfile.open(served / "voc.tar", "w") as archive:
-        archive.add(tmp_path / "remote" / "VOCdevkit", "VOCdevkit")
-    handler = functools.partial(QuietHandler, directory=str(served))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
-        thread.start()
-        entry = {
-            **DATASET_YEAR_DICT["2007"],
-            "url": f"http://127.0.0.1:{httpd.server_port}/voc.tar",
-            "filename": "voc.tar",
-            "md5": hashlib.md5((served / "voc.tar").read_bytes()).hexdigest(),  # noqa: S324
-        }
-        monkeypatch.setitem(DATASET_YEAR_DICT, "2007", entry)
-        yield entry
-        httpd.shutdown()
-        thread.join()
-
-
-@pytest.mark.parametrize("inside", ["", "VOCdevkit"])
-def test_a_missing_split_is_downloaded_once(tmp_path: Path, server: dict[str, str], inside: str) -> None:
-    root = tmp_path / "new" / "data"
-    assert len(VOC(root / inside, 2007, "train", download=True)) == 1
-    assert (root / "VOCdevkit/VOC2007/JPEGImages/000001.jpg").is_file()
-    server["url"] = "http://127.0.0.1:9/not-asked-for"
-    (root / "voc.tar").unlink()
-    assert len(VOC(root / inside, 2007, "train", download=True)) == 1
-
-
-def test_of_several_processes_one_downloads(tmp_path: Path, server: dict[str, str]) -> None:
-    def requests(root: Path, count: int) -> int:
-        before = QuietHandler.requests
-        with ThreadPoolExecutor(count) as pool:
-            made = list(pool.map(lambda _: VOC(root, 2007, "train", download=True), range(count)))
-        assert [len(dataset) for dataset in made] == [1] * count
-        return QuietHandler.requests - before
-
-    assert requests(tmp_path / "many", 4) == requests(tmp_path / "one", 1) > 0
-
-
-def test_an_interrupted_unpacking_is_repaired(tmp_path: Path, server: dict[str, str]) -> None:
-    root = tmp_path / "data"
-    VOC(root, 2007, "train", download=True)
-    (root / "VOCdevkit/VOC2007/JPEGImages/000001.jpg").unlink()
-    with pytest.raises(InputError, match=r"data\.download=true"):
-        VOC(root, 2007, "train")
-    assert len(VOC(root, 2007, "train", download=True)) == 1
-
-
-def test_a_wrong_checksum_is_an_error_and_nothing_is_unpacked(tmp_path: Path, server: dict[str, str]) -> None:
-    server["md5"] = "0" * 32
-    with pytest.raises(InputError, match=r"cannot download http.*voc\.tar.*corrupted.*MD5 0000"):
-        VOC(tmp_path / "data", 2007, "train", download=True)
-    assert not (tmp_path / "data" / "VOCdevkit").exists()
-
-
-def test_no_network_is_an_error_that_says_what_to_do(tmp_path: Path, server: dict[str, str]) -> None:
-    server["url"] = "http://127.0.0.1:9/voc.tar"
-    with pytest.raises(InputError, match=r"cannot download .*Fetch it by hand.*data\.download=true"):
-        VOC(tmp_path / "data", 2007, "train", download=True)
-
-
-def test_an_archive_without_the_split_is_an_error(tmp_path: Path, server: dict[str, str]) -> None:
-    with pytest.raises(InputError, match=r"val\.txt is missing; available there: train\.txt"):
-        VOC(tmp_path / "data", 2007, "val", download=True)
 
 
 # Real images
