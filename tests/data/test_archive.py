@@ -1,5 +1,5 @@
 import io
-import os
+import random
 import shutil
 import stat
 import tarfile
@@ -16,7 +16,7 @@ from guidance.data import archive as module
 from guidance.data.archive import extract
 from guidance.errors import InputError
 
-FILES = {"a.txt": b"hello", "b/c/d.bin": os.urandom(5000), "b/empty": b""}
+FILES = {"a.txt": b"hello", "b/c/d.bin": random.Random(0).randbytes(5000), "b/empty": b""}
 MODES = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz"}
 SUFFIXES = [*MODES, ".zip"]
 

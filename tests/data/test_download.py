@@ -1,5 +1,5 @@
 import hashlib
-import os
+import random
 import shutil
 import socket
 import time
@@ -14,7 +14,7 @@ from guidance.data.download import download
 from guidance.errors import InputError
 from tests.data.file_server import FileServer, serving
 
-CONTENT = os.urandom(300_000)
+CONTENT = random.Random(0).randbytes(300_000)
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()  # noqa: S324
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 

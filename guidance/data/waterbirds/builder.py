@@ -7,11 +7,11 @@ import multiprocessing
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
 
 from guidance.data.splits import check_fraction
 from guidance.data.waterbirds.composition import Composition, compose
@@ -29,6 +29,7 @@ from guidance.data.waterbirds.places import LAND_PLACES, WATER_PLACES, list_plac
 from guidance.data.waterbirds.plan import plan
 from guidance.errors import InputError
 from guidance.files import write_atomically, write_json
+from guidance.progress import progress_over
 
 log = logging.getLogger(__name__)
 
@@ -161,17 +162,24 @@ def _compose_all(work: Sequence[Composition], workers: int) -> None:
     """Compose all images, in this process if one is enough; the first error ends it."""
     # Standard output is for the counts, and a file of messages needs no bar.
     console = Console(stderr=True)
-    hidden = not console.is_terminal
+    shown = console.is_terminal
     if workers == 1:
-        for item in track(work, "composing", console=console, transient=True, disable=hidden):
-            compose(item)
+        with progress_over(work, "composing", shown=shown, console=console) as items:
+            for item in items:
+                compose(item)
         return
     # Not forked: a fork of a process with threads, such as the progress bar's, may hang.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         try:
             done = pool.map(compose, work, chunksize=_AT_ONCE)
-            for _ in track(done, "composing", len(work), console=console, transient=True, disable=hidden):
-                pass
+            with progress_over(done, "composing", len(work), shown, console) as items:
+                for _ in items:
+                    pass
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a process that composes images was killed, perhaps for lack of memory: run the same command "
+                "again, with fewer --workers; it goes on where it was"
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

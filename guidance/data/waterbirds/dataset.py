@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from rich.progress import track
 from torch import Tensor
 
 from guidance.data.annotation import Annotation, AnnotationTable, Skipped
@@ -24,6 +23,7 @@ from guidance.data.waterbirds.cub import (
 )
 from guidance.data.waterbirds.metadata import BIRDS, GROUPS, PLACES, SPLITS, MetadataRow, read_metadata
 from guidance.errors import InputError, unknown_name
+from guidance.progress import progress_over
 
 TASKS = {"conventional": BIRDS, "reversed": PLACES}
 """The classes of each task."""
@@ -178,7 +178,6 @@ class Waterbirds(ImageDataset):
         paths = [self._root / name for name in self._names]
         with ThreadPoolExecutor(_READERS) as readers:
             sizes = readers.map(image_size, paths)
-            waiting = track(
-                sizes, f"Waterbirds {split}", len(paths), transient=True, disable=len(paths) <= _SLOW
-            )
-            return list(waiting)
+            title, shown = f"Waterbirds {split}", len(paths) > _SLOW
+            with progress_over(sizes, title, len(paths), shown) as waiting:
+                return list(waiting)
