@@ -51,6 +51,7 @@ def test_every_option_of_the_table_exists() -> None:
     assert len(options) > 20
     for option in options:
         base = ["data=voc2007", "model=bcos_resnet18"] if option.startswith(("data", "model")) else []
+        base += ["loss=map_similarity"] if option.startswith("loss.teacher") else []
         check_overrides("train", [*base, f"{option}=1"])
 
 

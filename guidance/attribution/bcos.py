@@ -6,7 +6,7 @@ from torch import nn
 
 from guidance.attribution.input_x_gradient import InputXGradient
 from guidance.errors import InputError
-from guidance.models.bcos_layers import BcosConv2d, explanation_backward
+from guidance.models.bcos_layers import DynamicLinear, explanation_backward
 
 
 class BcosContributions(InputXGradient):
@@ -21,16 +21,17 @@ class BcosContributions(InputXGradient):
     """
 
     def check(self, model: nn.Module) -> None:
-        """Refuse a model without B-cos layers.
+        """Refuse a model that is not dynamic linear.
 
         Raises:
-            InputError: If it has none, or has no such layer.
+            InputError: If it has no layer with dynamic factors, or has no such layer as is to be explained.
         """
         super().check(model)
-        if not any(isinstance(module, BcosConv2d) for module in model.modules()):
+        if not any(isinstance(module, DynamicLinear) for module in model.modules()):
             raise InputError(
-                "attributor=bcos explains B-cos networks (model=bcos_small, bcos_resnet18, bcos_resnet50); "
-                "this model has no B-cos layer: use attributor=ixg or attributor=gradcam"
+                "attributor=bcos explains B-cos networks (model=bcos_small, bcos_resnet18, bcos_resnext50, "
+                "bcos_densenet121, bcos_vgg11, bcos_convnext_tiny, bcos_vit_s, bcos_vitc_s, or another size "
+                "of these); this model has no B-cos layer: use attributor=ixg or attributor=gradcam"
             )
 
     def backward_context(self) -> AbstractContextManager[None]:

@@ -1,10 +1,12 @@
 """One forward pass, kept together with all that explaining its logits takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from guidance.attribution.layers import KeepActivation, find_layer
 
@@ -25,20 +27,42 @@ class ForwardPass:
     model: nn.Module
     images: Tensor
 
-    def run_from(self, layer: str, activation: Tensor) -> Tensor:
-        """Run the model again from a layer on, with another activation there.
+    def run_from(self, layer: str, activation: Tensor, create_graph: bool = False) -> Tensor:
+        """Run the model again from a layer on, with another activation there, in evaluation mode.
+
+        Evaluation mode, whatever the model's: batch norm goes by its running statistics and leaves them as
+        they are, dropout is off. So no activation changes what another gives, however they are batched.
 
         Args:
             layer: One of those in ``activations``.
             activation: [R * N, C, h, w] for a whole number R: what the layer is to hold, for all images R
-                times over (image 0 to N - 1, then again from 0).
+                times over (image 0 to N - 1, then again from 0). Cast to the type of the images.
+            create_graph: Whether what reaches the logits around the layer (over a skip connection, or in
+                tokens that are not of the image) is differentiated too, so that a loss of what these logits
+                give trains all parameters. Otherwise what comes before the layer is in no graph.
 
         Returns:
-            Logits [R * N, K], computed from ``activation``; what comes before the layer is in no graph.
+            Logits [R * N, K], computed from ``activation``.
         """
-        repeats = len(activation) // len(self.images)
+        repeats = len(activation) // max(1, len(self.images))
         images = self.images.detach().repeat(repeats, 1, 1, 1)
-        return run_model(self.model, images, (layer,), {layer: activation}).logits
+        with torch.enable_grad():
+            replaced = {layer: activation.to(images.dtype)}
+        with evaluation_mode(self.model):
+            return run_model(self.model, images, (layer,), replaced, create_graph).logits
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and afterwards each of its modules back into its own."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def run_model(
@@ -46,18 +70,22 @@ def run_model(
     images: Tensor,
     layers: Sequence[str],
     replaced: Mapping[str, Tensor] | None = None,
+    create_graph: bool = False,
 ) -> ForwardPass:
-    """Run a model once and keep the activations at some layers, ready to be differentiated.
+    """Run a model once and keep the activations at some layers, ready to be differentiated twice.
+
+    Attention is computed by plain matrix products, because its fused kernels cannot be differentiated twice.
 
     Args:
         model: Maps images to logits.
         images: float [N, 3, H, W].
         layers: See :func:`guidance.attribution.find_layer`.
         replaced: Activations to put in place of what some of the layers hold.
+        create_graph: With ``replaced``, whether what comes before the first layer is in the graph.
 
     Returns:
-        The pass. Gradients are enabled from the first layer on, whatever the caller's setting; if it is
-        replaced, what comes before it is not in the graph.
+        The pass. Gradients are enabled from the first layer on, whatever the caller's setting, and before it
+        too unless something is ``replaced``.
 
     Raises:
         InputError: If there is no such layer, it runs not exactly once, or it holds no feature map.
@@ -73,7 +101,7 @@ def run_model(
                 hook = module.register_forward_hook(lambda _, __, output, keep=keep: keep(output))
             handles.append(hook)
         # A layer that is replaced switches gradients on when it is reached.
-        with torch.set_grad_enabled(not replaced):
+        with sdpa_kernel(SDPBackend.MATH), torch.set_grad_enabled(create_graph or not replaced):
             logits: Tensor = model(images)
     finally:
         for handle in handles:

@@ -23,6 +23,9 @@ class GradCAM(GradientAttributor):
 
     def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
         """Return [N, h, w]."""
-        weights = gradient.mean(dim=(2, 3), keepdim=True)
-        maps = (activation * weights).sum(dim=1)
+        maps = (activation * self.weights(activation, gradient)).sum(dim=1)
         return maps.relu() if self.relu else maps
+
+    def weights(self, activation: Tensor, gradient: Tensor) -> Tensor:
+        """Return w, broadcastable to [N, C, h, w]."""
+        return gradient.mean(dim=(2, 3), keepdim=True)

@@ -47,7 +47,8 @@ class KeepActivation:
 
     Feature maps are [N, C, h, w]. Of tokens [N, T, C] those of the image, all but the first
     ``model.prefix_tokens`` (0 if the model has no such attribute), become a map of the image's proportions;
-    ``model.channels_side = "last"`` tells that four dimensions are [N, h, w, C].
+    ``model.channels_side = "last"`` tells that four dimensions are [N, h, w, C], but for ``input`` and around
+    convolutions, which are [N, C, h, w] in any network.
 
     Args:
         model: The model that runs.
@@ -61,7 +62,9 @@ class KeepActivation:
     ) -> None:
         self._layer = layer
         self._prefix: int = getattr(model, "prefix_tokens", 0)
-        self._channels_last = getattr(model, "channels_side", "first") == "last"
+        convolution = isinstance(find_layer(model, layer)[0], nn.Conv2d)
+        blocks_last = getattr(model, "channels_side", "first") == "last"
+        self._channels_last = blocks_last and layer != "input" and not convolution
         self._height, self._width = images.shape[-2:]
         self._replacement = replacement
         self._kept: Tensor | None = None

@@ -36,6 +36,18 @@ def explanation_backward() -> Iterator[None]:
         _explaining = previous
 
 
+def explaining() -> bool:
+    """Return whether :func:`explanation_backward` is active: for layers with a backward of their own."""
+    return _explaining
+
+
+class DynamicLinear:
+    """Marks the layers that are linear but for dynamic factors, which :func:`explanation_backward` holds.
+
+    A network with such layers can be explained by its dynamic linear map.
+    """
+
+
 class _DynamicScale(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, factor: Tensor) -> Tensor:
@@ -57,14 +69,34 @@ def dynamic_scale(x: Tensor, factor: Tensor) -> Tensor:
     """Multiply by a dynamic factor, which :func:`explanation_backward` treats as a constant.
 
     Args:
-        x: [N, C, H, W].
-        factor: broadcastable to ``x``.
+        x: Of any shape, e.g. [N, C, H, W].
+        factor: Broadcastable to ``x``.
 
     Returns:
         ``x * factor``, twice differentiable in both.
     """
     out: Tensor = _DynamicScale.apply(x, factor)
     return out
+
+
+def cosine_scale(out: Tensor, norm: Tensor, b: float) -> Tensor:
+    """Turn the linear map ``out = w_hat . x`` into the B-cos transform ``|cos(x, w)|^(B-1) * out``.
+
+    Böhle et al., CVPR 2022, equation 3; the power of the cosine is a dynamic factor.
+
+    Args:
+        out: What filters of norm 1 return.
+        norm: Positive norms of the filters' inputs x, broadcastable to ``out``.
+        b: The exponent B. With 1 the layer is linear.
+
+    Returns:
+        Of the shape of ``out``, twice differentiable.
+    """
+    if b == 1:
+        return out
+    if b == 2:
+        return dynamic_scale(out, out.abs() / norm)
+    return dynamic_scale(out, ((out / norm).abs() + 1e-6).pow(b - 1))
 
 
 class _UnitNormConv2d(nn.Conv2d):
@@ -76,7 +108,7 @@ class _UnitNormConv2d(nn.Conv2d):
         return out
 
 
-class BcosConv2d(nn.Module):
+class BcosConv2d(DynamicLinear, nn.Module):
     """B-cos convolution: ``|cos(x, w)|^(B-1) * (w_hat . x)`` at every patch x, for every filter w.
 
     Böhle et al., "B-cos Networks", CVPR 2022 (arXiv 2205.10268), without MaxOut and output scale (version
@@ -122,12 +154,7 @@ class BcosConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, C', H', W']."""
         out: Tensor = self.linear(x)
-        if self.b == 1:
-            return out
-        norm = self.patch_norms(x)
-        if self.b == 2:
-            return dynamic_scale(out, out.abs() / norm)
-        return dynamic_scale(out, ((out / norm).abs() + 1e-6).pow(self.b - 1))
+        return out if self.b == 1 else cosine_scale(out, self.patch_norms(x), self.b)
 
     def patch_norms(self, x: Tensor) -> Tensor:
         """Return the Euclidean norm of every patch, stabilised: ``sqrt(sum of squares + 1e-6)``.
@@ -150,14 +177,15 @@ class BcosConv2d(nn.Module):
             ones = squares.new_ones(conv.groups, 1, *kernel)
             sums = F.conv2d(squares, ones, None, stride, padding, conv.dilation, conv.groups)
         norm: Tensor = (sums + 1e-6).sqrt()
-        return norm if conv.groups == 1 else norm.repeat_interleave(conv.out_channels // conv.groups, dim=1)
+        of_group = conv.out_channels // conv.groups
+        return norm if conv.groups == 1 or of_group == 1 else norm.repeat_interleave(of_group, dim=1)
 
     def extra_repr(self) -> str:
         """Return B."""
         return f"B={self.b:g}"
 
 
-class UncenteredBatchNorm2d(nn.BatchNorm2d):
+class UncenteredBatchNorm2d(DynamicLinear, nn.BatchNorm2d):
     """Batch norm that neither centres nor shifts: ``x / sqrt(var + eps) * weight``.
 
     Böhle et al., "B-cos Alignment for Inherently Interpretable CNNs and Vision Transformers"

@@ -36,10 +36,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the weights of a model from a file, without running anything that the file may contain.
 
     Args:
-        path: A checkpoint of this project, a state dict saved by torch, or a ``.safetensors`` file.
+        path: A checkpoint of this project, a state dict saved by torch, alone or as the entry
+            ``state_dict`` of a larger file, or a ``.safetensors`` file.
 
     Returns:
-        The state dict, without the prefix that the training module puts before a model's names.
+        The state dict, without the prefix that the training module (``model.``) or
+        ``torch.nn.DataParallel`` (``module.``) puts before a model's names.
 
     Raises:
         InputError: If the file is missing or holds no weights.
@@ -61,6 +63,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     of_model = {
         name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")
     }
+    if not of_model and all(name.startswith("module.") for name in weights):
+        return {name.removeprefix("module."): value for name, value in weights.items()}
     return of_model or dict(weights)
 
 

@@ -225,9 +225,13 @@ def test_map_at_final_is_the_classifier_s_output_over_its_area() -> None:
     torch.testing.assert_close(maps, torch.stack([scores[0, 1], scores[1, 2]]) / 9)
 
 
-def test_wrong_depth_and_single_class_are_refused() -> None:
+def test_wrong_options_and_a_single_class_are_refused() -> None:
     with pytest.raises(InputError, match=r"unknown model.depth '19'. Did you mean '18'"):
         bcos_resnet(19, 20)
+    with pytest.raises(InputError, match=r"unknown model.weights of resnet_18 'long'. Known: v2"):
+        bcos_resnet(18, 20, weights="long")
+    with pytest.raises(InputError, match=r"unknown model.weights of resnet_50 'lon'. Did you mean 'long'"):
+        bcos_resnet(50, 20, weights="lon")
     with pytest.raises(InputError, match="at least 2 classes; the data set has 1"):
         bcos_small(1)
 

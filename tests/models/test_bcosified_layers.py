@@ -1,0 +1,129 @@
+"""Converted layers against torch's own, slow loops, and finite differences."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from guidance.errors import InputError
+from guidance.models.bcos_layers import BcosConv2d, explanation_backward
+from guidance.models.bcosified_layers import BcosifiedConv2d, DynamicReLU6, set_exponent
+
+GEOMETRIES = [
+    {"kernel_size": 1},
+    {"kernel_size": 3, "stride": 2, "padding": 1},
+    {"kernel_size": 3, "padding": 2, "dilation": 2},
+    {"kernel_size": 3, "padding": 1, "groups": 4},
+    {"kernel_size": (3, 1), "padding": (1, 0), "groups": 2, "bias": False},
+]
+
+
+def convolution(**geometry: object) -> nn.Conv2d:
+    torch.manual_seed(0)
+    return nn.Conv2d(4, 8, **geometry).double()  # type: ignore[arg-type]
+
+
+def image() -> Tensor:
+    return torch.randn(2, 4, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_with_exponent_1_it_is_the_convolution_without_its_bias(geometry: dict[str, object]) -> None:
+    conv = convolution(**geometry)
+    ours = BcosifiedConv2d(conv, b=1)
+    old = conv.weight.clone()
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    torch.testing.assert_close(ours(image()), conv(image()), rtol=0, atol=0)
+    with torch.no_grad():
+        ours.linear.weight.add_(1)
+    torch.testing.assert_close(conv.weight, old, rtol=0, atol=0)  # a copy
+
+
+@pytest.mark.parametrize("b", [1.5, 2, 3])
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_higher_exponents_are_powers_of_the_cosine(geometry: dict[str, object], b: float) -> None:
+    conv = convolution(**geometry)
+    x = image()
+    out = BcosifiedConv2d(conv, b)(x)
+    columns = F.unfold(x, conv.kernel_size, conv.dilation, conv.padding, conv.stride)  # type: ignore[arg-type]
+    patches = columns.unflatten(1, (conv.groups, -1))
+    expected = torch.empty_like(out).flatten(2)
+    for k, weight in enumerate(conv.weight):
+        group = k * conv.groups // conv.out_channels
+        for n in range(2):
+            for position in range(expected.shape[2]):
+                patch = patches[n, group, :, position]
+                cosine = F.cosine_similarity(patch, weight.flatten(), dim=0)
+                expected[n, k, position] = cosine.abs() ** (b - 1) * (patch @ weight.flatten())
+    torch.testing.assert_close(out.flatten(2), expected, rtol=1e-5, atol=1e-5)  # the stabilisers
+    # The norm of the filters, on top of the other kind of layer.
+    unit = BcosConv2d(4, 8, **geometry | {"bias": False}, b=b).double()  # type: ignore[arg-type]
+    unit.linear.weight = conv.weight
+    norms = conv.weight.flatten(1).norm(dim=1)[:, None, None]
+    torch.testing.assert_close(out, unit(x) * norms, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("b", [1, 1.5, 2])
+def test_gradients(b: float) -> None:
+    ours = BcosifiedConv2d(convolution(kernel_size=2, groups=4), b)
+    x = image()[:1, :, :3, :2].requires_grad_()
+
+    def run(x: Tensor, weight: Tensor) -> Tensor:
+        out: Tensor = torch.func.functional_call(ours, {"linear.weight": weight}, (x,))
+        return out
+
+    weight = ours.linear.weight.detach().requires_grad_()
+    assert torch.autograd.gradcheck(run, (x, weight))
+    assert torch.autograd.gradgradcheck(run, (x, weight))
+
+
+@pytest.mark.parametrize("b", [1, 1.5, 2])
+def test_a_filter_of_zeros_has_finite_gradients(b: float) -> None:
+    ours = BcosifiedConv2d(convolution(kernel_size=3), b).float()
+    nn.init.zeros_(ours.linear.weight)
+    x = image().float().requires_grad_()
+    out = ours(x)
+    assert (out == 0).all()
+    (gradient,) = torch.autograd.grad(out.sum(), x, create_graph=True)
+    (gradient.sum() + out.sum()).backward()
+    assert ours.linear.weight.grad is not None
+    assert ours.linear.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("options", [{"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}])
+def test_other_padding_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="pads with zeros"):
+        BcosifiedConv2d(convolution(kernel_size=3, **options))
+
+
+def test_relu6_and_its_derivatives() -> None:
+    x = torch.tensor([-1.0, 0.0, 2.0, 6.0, 7.0, 60.0], dtype=torch.float64, requires_grad=True)
+    ours, theirs = DynamicReLU6()(x), F.relu6(x)
+    torch.testing.assert_close(ours, theirs)
+    (a,) = torch.autograd.grad(ours.square().sum(), x, create_graph=True)
+    (b,) = torch.autograd.grad(theirs.square().sum(), x)
+    torch.testing.assert_close(a[[0, 1, 2, 4, 5]], b[[0, 1, 2, 4, 5]])  # at the kink any will do
+    smooth = torch.tensor([-1.0, 2.0, 7.0, 60.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(DynamicReLU6(), smooth)
+
+
+def test_relu6_explained() -> None:
+    """The explanation accounts for all of the output, and a loss on it reaches the factor."""
+    x = torch.tensor([-1.0, 2.0, 7.0, 60.0], dtype=torch.float64, requires_grad=True)
+    out = DynamicReLU6()(x)
+    with explanation_backward():
+        (w,) = torch.autograd.grad(out.sum(), x, create_graph=True)
+    torch.testing.assert_close(w, torch.tensor([0, 1, 6 / 7, 0.1], dtype=torch.float64))
+    torch.testing.assert_close(w * x, out)
+    (slope,) = torch.autograd.grad(w.sum(), x)
+    torch.testing.assert_close(slope, torch.tensor([0, 0, -6 / 49, -6 / 3600], dtype=torch.float64))
+
+
+def test_set_exponent() -> None:
+    network = nn.Sequential(BcosConv2d(1, 1), nn.Sequential(BcosifiedConv2d(nn.Conv2d(1, 1, 1))))
+    set_exponent(network, 1.25)
+    assert [module.b for module in network.modules() if isinstance(module, BcosConv2d)] == [1.25, 1.25]
+    for wrong in (0.9, float("nan")):
+        with pytest.raises(InputError, match="must be at least 1"):
+            set_exponent(network, wrong)
