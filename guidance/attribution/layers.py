@@ -42,13 +42,23 @@ def find_layer(model: nn.Module, layer: str) -> tuple[nn.Module, bool]:
     return modules[path], side == "input"
 
 
+def _channels_last(model: nn.Module, layer: str) -> bool:
+    """Return whether a layer of four dimensions holds [N, h, w, C]."""
+    module, _ = find_layer(model, layer)
+    if layer == "input" or isinstance(module, nn.Conv2d):
+        return False
+    # Subclasses, all called LayerNorm2d, bring the channels to the end and back by themselves.
+    of_last_dimension = isinstance(module, nn.LayerNorm) and not type(module).__name__.endswith("2d")
+    return of_last_dimension or getattr(model, "channels_side", "first") == "last"
+
+
 class KeepActivation:
     """Takes the activation of one layer out of a forward pass and puts it back as a feature map's content.
 
     Feature maps are [N, C, h, w]. Of tokens [N, T, C] those of the image, all but the first
     ``model.prefix_tokens`` (0 if the model has no such attribute), become a map of the image's proportions;
-    ``model.channels_side = "last"`` tells that four dimensions are [N, h, w, C], but for ``input`` and around
-    convolutions, which are [N, C, h, w] in any network.
+    ``model.channels_side = "last"`` tells that four dimensions are [N, h, w, C]. Whatever it says, ``input``
+    and convolutions hold [N, C, h, w], and ``torch.nn.LayerNorm`` holds [N, h, w, C].
 
     Args:
         model: The model that runs.
@@ -62,9 +72,7 @@ class KeepActivation:
     ) -> None:
         self._layer = layer
         self._prefix: int = getattr(model, "prefix_tokens", 0)
-        convolution = isinstance(find_layer(model, layer)[0], nn.Conv2d)
-        blocks_last = getattr(model, "channels_side", "first") == "last"
-        self._channels_last = blocks_last and layer != "input" and not convolution
+        self._channels_last = _channels_last(model, layer)
         self._height, self._width = images.shape[-2:]
         self._replacement = replacement
         self._kept: Tensor | None = None

@@ -77,6 +77,10 @@ def bcosified(base: str, num_classes: int, pretrained: bool = False, b: float = 
     2024 (arXiv 2411.00715); what is changed and what preserved, see :func:`bcosify`. The logit bias is
     ``-ln(K - 1)``, as in the B-cos networks trained from scratch.
 
+    Without its biases, and with B = 2, a pretrained network is far from what it was: it needs a long
+    fine-tuning on many images (the paper's took up to 90 epochs on ImageNet). Two epochs on a few hundred
+    images do not bring it back.
+
     Args:
         base: A ResNet of torchvision (``resnet18``, ``resnext50_32x4d``, ``wide_resnet50_2``, ...), or
             ``efficientnet_lite0``.

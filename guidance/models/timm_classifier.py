@@ -35,9 +35,7 @@ def timm_classifier(
     try:
         import timm
     except ModuleNotFoundError as error:
-        raise InputError(
-            'model=timm needs the package timm: pip install "model-guidance[timm]"'
-        ) from error
+        raise InputError('model=timm needs the package timm: pip install "model-guidance[timm]"') from error
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=1, cutoff=0.5)
         hint = f" Did you mean '{near[0]}'?" if near else ""

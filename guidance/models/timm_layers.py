@@ -19,14 +19,16 @@ def timm_layers(network: nn.Module) -> Mapping[str, str]:
     Returns:
         ``mid1``, ``mid2``, ``mid3``, ``final`` and their module paths. Of a network whose resolution falls,
         the ends of the four stages with the lowest resolutions; of any other (a ViT), the ends of the blocks
-        at about 1/4, 1/2 and 3/4 of its depth and the last. Where all that goes on is a norm of each position,
-        the layer is behind that norm: in front of it, activation times gradient is 0, because the norm undoes
-        the position's scale. Where it is the class token alone, the layer is what the last block's attention
-        reads. Empty for a network that lists no features: its layers are named by their module paths.
+        at about 1/4, 1/2 and 3/4 of its depth and the last. Where a downsampling or the pooling begins with
+        a norm of each position, the layer is that norm: it undoes the position's scale, so that activation
+        times gradient would be 0 before it. Where only the class token is pooled, the last layer is what the
+        last block's attention reads. Empty for a network that lists no features.
     """
     modules = dict(network.named_modules())
     listed = getattr(network, "feature_info", None)
-    features = [f for f in listed if f["module"] in modules and f["module"]] if isinstance(listed, list) else []
+    features = (
+        [f for f in listed if f["module"] in modules and f["module"]] if isinstance(listed, list) else []
+    )
     if not features:
         return {}
     of_reduction = {feature["reduction"]: feature["module"] for feature in features}

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from torch import nn
 
 # By the beginning of the network's name, the longest that fits: the ends of the stages with 1/4, 1/8, 1/16
-# and 1/32 of the image's resolution (AlexNet, Inception and SqueezeNet: about these). Swin's `final` is its
-# norm: that undoes the scale of each position, so that activation times gradient would be 0 before it.
+# and 1/32 of the image's resolution (AlexNet, Inception and SqueezeNet: about these). Where all that goes on
+# from a stage is a norm of each position (ConvNeXt, Swin), the layer is that norm: it undoes the position's
+# scale, so that activation times gradient would be 0 before it. Swin's norms have merged 2 x 2 positions.
 _STAGES = {
     "alexnet": ("features.2", "features.5", "features.9", "features"),
-    "convnext": ("features.1", "features.3", "features.5", "features"),
+    "convnext": ("features.2.0", "features.4.0", "features.6.0", "features"),
     "densenet": tuple(f"features.denseblock{stage}" for stage in range(1, 5)),
     "efficientnet": ("features.2", "features.3", "features.5", "features"),
     "googlenet": ("conv3", "inception3b", "inception4e", "inception5b"),
@@ -25,7 +26,8 @@ _STAGES = {
     "shufflenet": ("maxpool", "stage2", "stage3", "conv5"),
     "squeezenet1_0": ("features.5", "features.8", "features.10", "features"),
     "squeezenet1_1": ("features.4", "features.7", "features.10", "features"),
-    "swin": ("features.1", "features.3", "features.5", "norm"),
+    "swin": ("features.2.norm", "features.4.norm", "features.6.norm", "norm"),
+    "swin_v2": ("features.1", "features.3", "features.5", "norm"),
     "wide_resnet": tuple(f"layer{stage}" for stage in range(1, 5)),
 }
 NAMES = ("mid1", "mid2", "mid3", "final")
