@@ -47,8 +47,8 @@ def _channels_last(model: nn.Module, layer: str) -> bool:
     module, _ = find_layer(model, layer)
     if layer == "input" or isinstance(module, nn.Conv2d):
         return False
-    # Subclasses, all called LayerNorm2d, bring the channels to the end and back by themselves.
-    of_last_dimension = isinstance(module, nn.LayerNorm) and not type(module).__name__.endswith("2d")
+    # Subclasses with 2d in their name bring the channels to the end and back by themselves.
+    of_last_dimension = isinstance(module, nn.LayerNorm) and "2d" not in type(module).__name__
     return of_last_dimension or getattr(model, "channels_side", "first") == "last"
 
 

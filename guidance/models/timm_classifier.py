@@ -7,7 +7,7 @@ from guidance.errors import InputError
 from guidance.models.classifier import Classifier
 from guidance.models.encoding import Normalize
 from guidance.models.fixed_size import FixedSizeNormalize
-from guidance.models.timm_layers import timm_layers
+from guidance.models.timm_layers import timm_channels_side, timm_layers
 
 
 def timm_classifier(
@@ -41,26 +41,22 @@ def timm_classifier(
         hint = f" Did you mean '{near[0]}'?" if near else ""
         raise InputError(f"unknown timm model '{name}'.{hint} timm.list_models() returns them all")
     options: dict[str, Any] = {}
-    config: Any = timm.get_pretrained_cfg(name)
-    fixed = config is not None and config.fixed_input_size
-    if fixed and image_size is not None and tuple(config.input_size[1:]) != (image_size, image_size):
-        options["img_size"] = image_size
     try:
+        config: Any = timm.get_pretrained_cfg(name)
+        size = (image_size, image_size) if image_size is not None else tuple(config.input_size[1:])
+        if config.fixed_input_size and size != tuple(config.input_size[1:]):
+            options["img_size"] = image_size
         network: Any = timm.create_model(name, pretrained, num_classes=num_classes, **options)
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
         given = f"model.pretrained={str(pretrained).lower()}, model.image_size={image_size}"
         raise InputError(f"timm cannot build {name} with {given}: {error}") from error
     mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
-    if fixed:
-        size = (image_size, image_size) if image_size else tuple(config.input_size[1:])
-        encoding: Normalize = FixedSizeNormalize(size, mean, std)
-    else:
-        encoding = Normalize(mean, std)
+    encoding = FixedSizeNormalize(size, mean, std) if config.fixed_input_size else Normalize(mean, std)
     return Classifier(
         network,
         encoding,
         num_classes,
         timm_layers(network),
         prefix_tokens=getattr(network, "num_prefix_tokens", 0),
-        channels_side="last" if getattr(network, "output_fmt", None) == "NHWC" else "first",
+        channels_side=timm_channels_side(network),
     )

@@ -5,9 +5,13 @@ from itertools import pairwise
 
 from torch import nn
 
+from guidance.models.classifier import ChannelsSide
 from guidance.models.torchvision_layers import NAMES
 
 _NORMS = {"LayerNorm", "LayerNorm2d", "RMSNorm", "RmsNorm", "RmsNorm2d", "SimpleNorm", "SimpleNorm2d"}
+
+# Beside the networks that say so in their attribute `output_fmt`.
+_CHANNELS_LAST = ("VOLO", "VisionTransformerSAM")
 
 
 def timm_layers(network: nn.Module) -> Mapping[str, str]:
@@ -43,6 +47,12 @@ def timm_layers(network: nn.Module) -> Mapping[str, str]:
     else:
         final = "norm" if _undoes_scale(modules.get("norm")) else ends[-1]
     return dict(zip(NAMES, [*paths, final], strict=True))
+
+
+def timm_channels_side(network: nn.Module) -> ChannelsSide:
+    """Return where the blocks of a timm classifier hold channels, see :class:`guidance.models.Classifier`."""
+    last = getattr(network, "output_fmt", None) == "NHWC" or type(network).__name__ in _CHANNELS_LAST
+    return "last" if last else "first"
 
 
 def _behind_norm(end: str, following: str, modules: Mapping[str, nn.Module]) -> str:
