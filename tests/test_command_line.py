@@ -39,7 +39,7 @@ def test_examples_of_the_help_are_right() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["loss=enrgy"], r"unknown option of loss: 'enrgy'. Did you mean 'energy'\? Known: energy, l1, none"),
+        (["loss=enrgy"], r"unknown option of loss: 'enrgy'. Did you mean 'energy'\? Known: e2kd, energy, l1"),
         (["model=resnet51"], r"Did you mean 'resnet50'"),
         (["loss=energy,l2"], r"unknown option of loss: 'l2'. Did you mean 'l1'"),
         (["los=energy"], r"unknown key 'los'. Did you mean 'loss'"),
