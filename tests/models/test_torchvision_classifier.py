@@ -205,6 +205,14 @@ def test_swin_maps_lie_where_the_image_changed() -> None:
     assert divmod(int(row_and_column), 4) == (0, 3)
 
 
+def test_swin_s_input_and_convolutions_hold_channels_first() -> None:
+    model = tiny_swin()
+    layers = ["input", "network.features.0.0", "network.features.0", "network.features.0.2"]
+    forward = InputXGradient(layers).forward(model, torch.rand(1, 3, 32, 64, dtype=torch.float64))
+    shapes = [tuple(activation.shape[1:]) for activation in forward.activations.values()]
+    assert shapes == [(3, 32, 64), (8, 8, 16), (8, 8, 16), (8, 8, 16)]
+
+
 def test_vit_reads_images_of_the_size_it_is_built_for() -> None:
     with torch.device("meta"):
         model = torchvision_classifier("vit_b_32", 3, image_size=64)
