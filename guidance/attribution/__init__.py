@@ -1,4 +1,4 @@
-"""Attribution maps: which positions of a layer speak for a class. Most can be differentiated, and so guide."""
+"""Attribution maps: which positions of a layer speak for a class. Most can guide, all can be scored."""
 
 from guidance.attribution.ablation_cam import AblationCAM
 from guidance.attribution.attributor import Attributor, GradientAttributor, cannot_guide
