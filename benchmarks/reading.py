@@ -27,9 +27,7 @@ def main() -> None:
     dataset = partial(VOC, root=options.root, year=options.year)
     print(f"{'':16}{_memory()}")
     for cache in (False, True):
-        data = GuidanceDataModule(
-            dataset, 224, options.batch_size, cache=cache, cache_dir=options.cache_dir
-        )
+        data = GuidanceDataModule(dataset, 224, options.batch_size, cache=cache, cache_dir=options.cache_dir)
         data.split("train")
         begun = time.perf_counter()
         loader = data.train_dataloader()

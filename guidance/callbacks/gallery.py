@@ -13,11 +13,11 @@ from torch import Tensor
 from guidance.attribution import attribute_pairs
 from guidance.data import Batch, GuidanceDataModule, collate
 from guidance.errors import InputError
+from guidance.figures import GalleryMap, GalleryRow, draw_gallery
 from guidance.files import write_atomically
 from guidance.metrics import energy_in_mask
 from guidance.module import GuidedClassifier
 from guidance.randomness import permutation
-from guidance.viz import GalleryMap, GalleryRow, draw_gallery
 
 
 class Gallery(Callback):

@@ -11,8 +11,8 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 
 from guidance.errors import InputError
+from guidance.figures import draw_front
 from guidance.files import write_json
-from guidance.viz import draw_front
 
 Point = dict[str, Any]
 """``{"epoch", "global_step", "metrics": {name: float}}``, and ``"checkpoint"`` while it is on the front."""

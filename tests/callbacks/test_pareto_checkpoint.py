@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from guidance.callbacks import pareto_checkpoint
 from guidance.callbacks.pareto_checkpoint import ParetoCheckpoint
 from guidance.errors import InputError
+from guidance.figures import draw_front
 from guidance.files import AtomicCheckpointIO
-from guidance.viz import draw_front
 
 METRICS = ("val/f1_micro", "val/epg")
 Script = list[tuple[float, float]]

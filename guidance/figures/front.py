@@ -1,144 +1,24 @@
-"""Pictures: attribution maps over their images, and the Pareto front. All are written atomically."""
+"""The Pareto front of a run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from torch import Tensor
 
-from guidance.files import replacing
-from guidance.maps import EMPTY, positive_evidence
+from guidance.figures.writing import write_figure
 from guidance.pareto import pareto_front
 
-_BOX_COLOUR = "#2563eb"
 _FRONT_COLOUR, _OTHER_COLOUR, _BASELINE_COLOUR = "#c2410c", "#b0b7bf", "#1d4ed8"
 _METRIC_NAMES = {"f1_micro": "F1", "f1_macro": "macro F1", "map": "mAP", "epg": "EPG", "iou": "IoU"}
 _NUDGES = ((6, 6), (7, 0), (0, 9), (6, -6), (-6, -6), (-7, 0), (0, -9), (-6, 6))
 """Where a point's label may go, in typographic points from the point; the first free place is taken."""
-
-
-def robust_limit(attribution: Tensor) -> float:
-    """Return the 99.5th percentile of A+, so that a few extreme pixels do not pale all others.
-
-    Args:
-        attribution: signed, floating point [h, w].
-
-    Returns:
-        A positive number: the maximum where 99.5 % of A+ is zero, 1 for an empty map.
-    """
-    positive = attribution.detach().float().clamp(min=0).flatten()
-    limit = positive.quantile(0.995)
-    limit = limit if limit > EMPTY else positive.max()
-    return float(limit) if limit > EMPTY else 1.0
-
-
-def overlay(image: Tensor, attribution: Tensor, limit: float | None = None) -> NDArray[np.float32]:
-    """Draw a map's positive evidence, all that the metrics score, over a pale grey copy of its image.
-
-    Args:
-        image: RGB, uint8 [3, H, W].
-        attribution: signed, floating point [h, w], brought to the image's size bilinearly; nan counts as 0.
-        limit: The A+ of full colour, > 0; by default :func:`robust_limit` of the map at the image's size.
-
-    Returns:
-        RGB, float32 [H, W, 3] in [0, 1]: from the grey image (no evidence) over yellow to dark red.
-    """
-    height, width = image.shape[-2:]
-    signed = attribution.detach().cpu().float().nan_to_num()
-    positive = positive_evidence(signed[None], (height, width))[0]
-    strength = (positive / (limit or robust_limit(positive))).clamp(max=1).numpy() ** 0.7
-    luminance = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-    grey = (image.detach().cpu().float() * luminance).sum(0).numpy() / 255
-    pale = 0.4 + 0.6 * grey[..., None]
-    colour = colormaps["YlOrRd"](0.25 + 0.75 * strength)[..., :3]
-    alpha = np.minimum(1.25 * strength, 0.95)[..., None]
-    blended: NDArray[np.float32] = (pale * (1 - alpha) + colour * alpha).astype(np.float32)
-    return blended
-
-
-@dataclass
-class GalleryMap:
-    """One map of a gallery.
-
-    Attributes:
-        title: Stands above the column, e.g. "before"; taken from the first row.
-        attribution: signed, floating point [h, w].
-        caption: Stands under the map, e.g. "EPG 63 %".
-    """
-
-    title: str
-    attribution: Tensor
-    caption: str = ""
-
-
-@dataclass
-class GalleryRow:
-    """One (image, class) pair of a gallery.
-
-    Attributes:
-        image: RGB, uint8 [3, H, W].
-        boxes: Of the explained class, [M, 4], xyxy, half-open, pixels of ``image``; M may be 0.
-        class_name: Stands under the image, e.g. "dog, p = 0.93".
-        maps: Left to right.
-    """
-
-    image: Tensor
-    boxes: Tensor
-    class_name: str
-    maps: list[GalleryMap] = field(default_factory=list)
-
-
-def _show(axes: Axes, picture: NDArray[Any], boxes: Tensor, caption: str) -> None:
-    axes.imshow(picture, interpolation="nearest")
-    for x0, y0, x1, y1 in boxes.tolist():
-        corner, width, height = (x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0  # pixel 0 is drawn from -0.5 to 0.5
-        for line, colour in ((2.6, "white"), (1.4, _BOX_COLOUR)):
-            axes.add_patch(Rectangle(corner, width, height, fill=False, linewidth=line, edgecolor=colour))
-    axes.set(xticks=[], yticks=[], xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel(caption, fontsize=9, labelpad=4)
-
-
-def draw_gallery(path: str | Path, rows: Sequence[GalleryRow], title: str = "") -> None:
-    """Draw one row per (image, class) pair: the image with its boxes, then its maps, each on its own scale.
-
-    Args:
-        path: The PNG to write.
-        rows: At least one; rows may have different numbers of maps and image sizes.
-        title: Stands above everything.
-
-    Raises:
-        ValueError: If there are no rows.
-    """
-    if not rows:
-        raise ValueError("a gallery needs at least one row")
-    columns = 1 + max(len(row.maps) for row in rows)
-    figure = Figure(
-        figsize=(2.5 * columns, 2.7 * len(rows) + 0.35 * bool(title) + 0.25), layout="constrained"
-    )
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for row, cells in zip(rows, grid, strict=True):
-        picture = row.image.detach().cpu().permute(1, 2, 0).numpy().astype(np.float32) / 255
-        _show(cells[0], picture, row.boxes, row.class_name)
-        for entry, axes in zip(row.maps, cells[1:], strict=False):
-            _show(axes, overlay(row.image, entry.attribution), row.boxes, entry.caption)
-        for axes in cells[1 + len(row.maps) :]:
-            axes.set_axis_off()
-    for entry, axes in zip(rows[0].maps, grid[0, 1:], strict=False):
-        axes.set_title(entry.title, fontsize=10)
-    figure.suptitle(title, fontsize=11)
-    _write(figure, path)
 
 
 def draw_front(
@@ -213,7 +93,7 @@ def draw_front(
     figure.set_layout_engine("none")
     for column, axes in enumerate(panels, start=1):
         _label_points(axes, values[:, [0, column]].numpy(), front.tolist(), names)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def _metric_name(name: str) -> str:
@@ -242,8 +122,3 @@ def _label_points(axes: Axes, pairs: NDArray[Any], front: Sequence[bool], names:
                 dots.append(area)
                 break
             text.remove()
-
-
-def _write(figure: Figure, path: str | Path) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
