@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guidance.data.archive import extract
-from guidance.data.download import download
+from guidance.download import download
 from guidance.errors import InputError
 
 

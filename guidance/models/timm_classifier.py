@@ -7,6 +7,7 @@ from guidance.errors import InputError
 from guidance.models.classifier import Classifier
 from guidance.models.encoding import Normalize
 from guidance.models.fixed_size import FixedSizeNormalize
+from guidance.models.released_weights import fetch_weights, is_released
 from guidance.models.timm_layers import timm_channels_side, timm_layers
 
 
@@ -19,8 +20,11 @@ def timm_classifier(
         name: As in ``timm.list_models()``, e.g. ``convnext_tiny`` or, with the name of its weights,
             ``vit_small_patch16_224.augreg_in1k``.
         num_classes: K.
-        pretrained: Start from the weights of that name, downloaded once. The head is taken over only if it
-            has K outputs.
+        pretrained: Start from the weights of that name, downloaded once, into the cache of the package
+            huggingface_hub, which verifies them and takes up a broken download. Those that are released in
+            other places, with a hash in their name, go through
+            :func:`guidance.models.released_weights.fetch_weights`. The head is taken over only if it has K
+            outputs.
         image_size: Height and width of the images in pixels. Only networks for one size (ViTs, Swin, ...)
             are built for it; None is the size of their weights. Other networks read any.
 
@@ -46,7 +50,11 @@ def timm_classifier(
         size = (image_size, image_size) if image_size is not None else tuple(config.input_size[1:])
         if config.fixed_input_size and size != tuple(config.input_size[1:]):
             options["img_size"] = image_size
+        if pretrained and not config.hf_hub_id and config.url and is_released(config.url):
+            fetch_weights(config.url)  # into the cache where timm looks
         network: Any = timm.create_model(name, pretrained, num_classes=num_classes, **options)
+    except InputError:
+        raise
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
         given = f"model.pretrained={str(pretrained).lower()}, model.image_size={image_size}"
         raise InputError(f"timm cannot build {name} with {given}: {error}") from error

@@ -1,7 +1,6 @@
 """Classifiers of torchvision, by name."""
 
 from typing import Any
-from urllib.error import URLError
 
 import torchvision.models
 from torch import nn
@@ -10,6 +9,7 @@ from guidance.errors import InputError, unknown_name
 from guidance.models.classifier import Classifier
 from guidance.models.encoding import Normalize
 from guidance.models.fixed_size import FixedSizeNormalize
+from guidance.models.released_weights import download_weights
 from guidance.models.torchvision_layers import torchvision_layers
 
 # Networks for one image size only, and what torchvision calls it.
@@ -76,15 +76,13 @@ def _build(name: str, pretrained: bool, **options: Any) -> nn.Module:
     """Build a network; ``options`` are those that tell it the images' size."""
     if name in ("googlenet", "inception_v3") and not pretrained:
         options["init_weights"] = True  # the default, but torchvision wants to be told
+    weights = torchvision.models.get_model_weights(name).DEFAULT if pretrained else None
+    if weights is not None:
+        # torchvision finds the file in the cache. It would load anything: that it has weights only is
+        # checked here.
+        download_weights(weights.url)
     try:
-        network: nn.Module = torchvision.models.get_model(
-            name, weights="DEFAULT" if pretrained else None, **options
-        )
-    except (URLError, OSError, RuntimeError) as error:
-        raise InputError(
-            f"could not fetch torchvision's weights of {name}: {error}. Fetch the file elsewhere and give it "
-            "as model.checkpoint, or set model.pretrained=false"
-        ) from error
+        network: nn.Module = torchvision.models.get_model(name, weights=weights, **options)
     except (ValueError, AssertionError) as error:
         raise InputError(f"model.image_size: {name} cannot be built with {options}: {error}") from error
     return network

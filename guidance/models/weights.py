@@ -1,12 +1,14 @@
-"""Start weights: from a file or a release, into a model with possibly other classes."""
+"""Start weights: from a file into a model with possibly other classes."""
 
 import logging
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.error import URLError
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -17,19 +19,37 @@ from guidance.errors import InputError
 log = logging.getLogger(__name__)
 
 
-def download_weights(url: str) -> dict[str, Tensor]:
-    """Fetch a state dict once into torch's cache and verify it by the hash in its file name.
+# Old training programs kept their accuracy as a NumPy scalar. To make one runs nothing of the file's.
+_SCALAR = np.float64().__reduce__()[0]
+_NUMPY_SCALARS: list[Any] = [
+    (_SCALAR, "numpy.core.multiarray.scalar"),  # NumPy 1
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
+]
+
+
+def load_weights_only(path: Path) -> Any:
+    """Load a file of torch or safetensors that holds tensors, plain data and NumPy scalars only.
 
     Raises:
-        InputError: If it cannot be fetched or its hash is wrong.
+        InputError: If it is broken, or holds something else, which is named, with what to do.
     """
     try:
-        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
-    except (URLError, OSError, RuntimeError) as error:
-        raise InputError(
-            f"could not fetch the pretrained weights {url}: {error}. Fetch the file elsewhere and give it as "
-            "model.checkpoint, or set model.pretrained=false"
-        ) from error
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
+        foreign = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class) ([\w.]+)", str(error))
+        if foreign:
+            converted = path.with_name(path.name.split(".")[0] + "_weights.pth")
+            raise InputError(
+                f"{path} holds more than weights ({foreign[1]}); it is not loaded, for it could run anything. "
+                "If you trust its origin, keep its weights alone and use that file: python -c \"import torch; "
+                f"torch.save(torch.load('{path}', 'cpu', weights_only=False)['state_dict'], '{converted}')\""
+            ) from error
+        raise InputError(f"{path} is not a readable file of weights: {error}") from error
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -50,13 +70,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"model.checkpoint: no file {path}")
     try:
-        content = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise InputError(f"model.checkpoint: {path} is not a readable file of weights: {error}") from error
+        content = load_weights_only(path)
+    except InputError as error:
+        raise InputError(f"model.checkpoint: {error}") from error
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise InputError(f"model.checkpoint: {path} holds no state dict")

@@ -12,7 +12,7 @@ from guidance.data.coco import COCO
 from guidance.data.remote_archive import RemoteArchive
 from guidance.errors import InputError
 from tests.data.coco_tree import coco_image, coco_object, write_coco
-from tests.data.file_server import FileServer, serving
+from tests.file_server import FileServer, serving
 
 
 def packed(tmp_path: Path, folder: str) -> bytes:

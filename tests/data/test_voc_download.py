@@ -10,7 +10,7 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 from guidance.data import VOC
 from guidance.data import download as download_module
 from guidance.errors import InputError
-from tests.data.file_server import FileServer, serving
+from tests.file_server import FileServer, serving
 from tests.data.voc_tree import object_xml, write_voc
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
+from io import BytesIO
 from math import log
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from guidance.attribution.bcos import BcosContributions
 from guidance.errors import InputError
 from guidance.models.bcos_layers import BcosConv2d, UncenteredBatchNorm2d, explanation_backward
 from guidance.models.classifier import Classifier
+from tests.file_server import FileServer, serving
 
 K = 1000
 CLASSES = torch.tensor([3, 917])
@@ -258,13 +261,25 @@ def check_released_weights(
     released = build(K, False).network.state_dict()
     monkeypatch.setenv("TORCH_HOME", str(folder / "cache"))
 
-    def release(weights: dict[str, Tensor], digest: str | None = None) -> None:
-        file = folder / "weights.pth"
-        torch.save(weights, file)
-        digest = digest or sha256(file.read_bytes()).hexdigest()[:10]
-        file = file.rename(folder / f"{name}-{digest}.pth")
-        monkeypatch.setitem(package.URLS[collection], name, file.as_uri())
+    def release(server: FileServer, weights: dict[str, Tensor], digest: str | None = None) -> None:
+        content = BytesIO()
+        torch.save(weights, content)
+        digest = digest or sha256(content.getvalue()).hexdigest()[:10]
+        server.files = {f"{name}-{digest}.pth": content.getvalue()}
+        monkeypatch.setitem(package.URLS[collection], name, server.url(f"{name}-{digest}.pth"))
 
+    with serving() as server:
+        check_release(partial(release, server), released, build, name, head)
+
+
+def check_release(
+    release: Callable[..., None],
+    released: dict[str, Tensor],
+    build: Callable[[int, bool], Classifier],
+    name: str,
+    head: str,
+) -> None:
+    """Check what is loaded of files that ``release`` puts on a server."""
     release(released)
     whole = build(K, True).network.state_dict()
     assert all(torch.equal(value, released[key]) for key, value in whole.items())
@@ -274,7 +289,7 @@ def check_released_weights(
     assert len(other[head]) == 7
 
     release(released, digest="0123456789")
-    with pytest.raises(InputError, match="could not fetch the pretrained weights"):
+    with pytest.raises(InputError, match=r"what arrived is corrupted .*model\.checkpoint"):
         build(K, True)
     first = next(key for key in released if key != head)
     release({key: value for key, value in released.items() if key != first})

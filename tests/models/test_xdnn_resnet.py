@@ -1,8 +1,11 @@
 """X-DNN: homogeneity and its axioms, architecture and start by hand, the released file's layout."""
 
+import argparse
+import re
 from pathlib import Path
 
 import captum.attr
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 from guidance.attribution.input_x_gradient import InputXGradient
 from guidance.errors import InputError
 from guidance.models.classifier import Classifier
-from guidance.models.weights import load_start_weights
+from guidance.models.weights import load_start_weights, read_state_dict
 from guidance.models.xdnn_resnet import xdnn_resnet
 
 BLOCKS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
@@ -165,7 +168,9 @@ def released(num_classes: int = 1000) -> dict[str, Tensor]:
 def test_reads_the_released_file_and_keeps_its_own_classifier(tmp_path: Path) -> None:
     weights = released()
     path = tmp_path / "xfixup_resnet50_model_best.pth.tar"
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.1)
+    parameters = [nn.Parameter(weight) for weight in weights.values()]
+    groups: list[dict[str, object]] = [{"params": [], "lr": 0.01}, {"params": []}, {"params": parameters}]
+    optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
     content = {
         "epoch": 90,
         "arch": "xfixup_resnet50",
@@ -186,6 +191,57 @@ def test_reads_the_released_file_and_keeps_its_own_classifier(tmp_path: Path) ->
     same_classes = xdnn_resnet(50, 1000)
     load_start_weights(same_classes, path)
     assert torch.equal(same_classes.network.get_parameter("fc.weight"), weights["fc.weight"])
+
+
+class OfATrainingProgram:
+    """Something that no other program can load."""
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    "best", [np.float64(72.5), np.float32(72.5), np.int64(72), torch.tensor(72.5), 0, np.float64(1).dtype]
+)
+def test_files_of_older_programs_load_with_numpy_s_scalars(tmp_path: Path, best: object, legacy: bool) -> None:
+    path = tmp_path / "model_best.pth.tar"
+    weights = {"module.conv1.weight": torch.randn(4, 3, 1, 1)}
+    content = {"epoch": 100, "arch": "xfixup_resnet50", "state_dict": weights, "best_acc1": best}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    (name, found), *rest = read_state_dict(path).items()
+    assert (name, rest) == ("conv1.weight", [])
+    assert torch.equal(found, weights["module.conv1.weight"])
+
+
+def test_numpy_1_named_its_scalars_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth.tar"
+    torch.save(
+        {"state_dict": {"a": torch.ones(2)}, "best": np.float64(3)}, path, _use_new_zipfile_serialization=False
+    )
+    content = path.read_bytes()
+    assert content.count(b"numpy._core.multiarray") == 1
+    path.write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert read_state_dict(path)["a"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    ("entry", "named"),
+    [
+        (argparse.Namespace(lr=0.1), "argparse.Namespace"),
+        (OfATrainingProgram(), "tests.models.test_xdnn_resnet.OfATrainingProgram"),
+    ],
+)
+def test_what_else_a_file_holds_is_named_and_how_to_leave_it_out(
+    tmp_path: Path, entry: object, named: str, legacy: bool
+) -> None:
+    path = tmp_path / "xfixup_resnet50_model_best.pth.tar"
+    content = {"state_dict": {"module.fc.weight": torch.ones(2, 2)}, "args": entry}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(InputError, match=rf"holds more than weights \({named}\)") as raised:
+        read_state_dict(path)
+    assert "\n" not in str(raised.value)
+    (code,) = re.findall(r'python -c "(.*)"', str(raised.value))
+    exec(code, {})  # noqa: S102 - what the message says
+    assert read_state_dict(tmp_path / "xfixup_resnet50_model_best_weights.pth")["fc.weight"].shape == (2, 2)
 
 
 def test_wrong_depth_is_refused() -> None:

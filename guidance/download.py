@@ -62,7 +62,7 @@ def download(url: str, path: Path, checksum: str, size: int | None = None) -> No
     Args:
         url: ``http`` or ``https``; a redirection to anything else is refused.
         path: Where the file goes; its folder is made if needed.
-        checksum: ``md5:`` or ``sha256:`` and the digest in lower case.
+        checksum: ``md5:`` or ``sha256:`` and the digest in lower case, or its first 8 digits or more.
         size: In bytes, if known; a file of another size is refused before it is fetched.
 
     Raises:
@@ -70,9 +70,7 @@ def download(url: str, path: Path, checksum: str, size: int | None = None) -> No
             another one, or if the file cannot be written.
         ValueError: If ``checksum`` is none.
     """
-    algorithm, _, digest = checksum.partition(":")
-    if algorithm not in _ALGORITHMS or not re.fullmatch("[0-9a-f]+", digest):
-        raise ValueError(f"a checksum is md5: or sha256: and hexadecimal digits; got {checksum!r}")
+    algorithm, digest = _parse(checksum)
     if urlsplit(url).scheme not in ("http", "https"):
         raise InputError(f"cannot download {url}: the address must start with http:// or https://")
     columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -81,12 +79,12 @@ def download(url: str, path: Path, checksum: str, size: int | None = None) -> No
     try:
         with Progress(*columns, TimeRemainingColumn(), transient=True) as progress:
             if path.is_file():
-                if _digest(path, algorithm, progress) == digest:
+                if _digest(path, algorithm, progress).startswith(digest):
                     return
                 note = f"; the {path.name} that is there is corrupted, too"
             path.parent.mkdir(parents=True, exist_ok=True)
             _fetch(url, part, size, progress)
-            if _digest(part, algorithm, progress) == digest:
+            if _digest(part, algorithm, progress).startswith(digest):
                 part.replace(path)
                 return
         part.unlink()
@@ -96,6 +94,34 @@ def download(url: str, path: Path, checksum: str, size: int | None = None) -> No
     except OSError as error:
         reason = error.strerror or str(error)
     raise InputError(f"cannot download {url} to {path.parent}: {reason}{note}")
+
+
+def has_checksum(path: Path, checksum: str) -> bool:
+    """Say whether a file is there and its content has this checksum.
+
+    Args:
+        path: The file.
+        checksum: As for :func:`download`.
+
+    Raises:
+        OSError: If the file is there and cannot be read.
+        ValueError: If ``checksum`` is none.
+    """
+    algorithm, digest = _parse(checksum)
+    if not path.is_file():
+        return False
+    with Progress(transient=True) as progress:
+        return _digest(path, algorithm, progress).startswith(digest)
+
+
+def _parse(checksum: str) -> tuple[str, str]:
+    """Return the algorithm and the digits of a checksum."""
+    algorithm, _, digest = checksum.partition(":")
+    if algorithm not in _ALGORITHMS or not re.fullmatch("[0-9a-f]{8,}", digest):
+        raise ValueError(
+            f"a checksum is md5: or sha256: and at least 8 hexadecimal digits; got {checksum!r}"
+        )
+    return algorithm, digest
 
 
 def _fetch(url: str, part: Path, size: int | None, progress: Progress) -> None:

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from guidance.data import download as module
-from guidance.data.download import download
+import guidance.download as module
+from guidance.download import download, has_checksum
 from guidance.errors import InputError
-from tests.data.file_server import FileServer, serving
+from tests.file_server import FileServer, serving
 
 CONTENT = random.Random(0).randbytes(300_000)
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()  # noqa: S324
@@ -36,7 +36,7 @@ def part(path: Path) -> Path:
     return path.with_name("a.bin.part")
 
 
-@pytest.mark.parametrize("checksum", [MD5, SHA256])
+@pytest.mark.parametrize("checksum", [MD5, SHA256, SHA256[:15]])
 @pytest.mark.parametrize("size", [None, len(CONTENT)])
 def test_a_file_is_downloaded_once(server: FileServer, path: Path, checksum: str, size: int | None) -> None:
     for _ in range(2):
@@ -247,7 +247,18 @@ def test_a_folder_in_the_way_is_an_error(server: FileServer, path: Path) -> None
         download(server.url("a.bin"), path.with_name("file") / "a.bin", MD5)
 
 
-@pytest.mark.parametrize("checksum", ["", "md5:", "md5:xyz", "sha1:00", "0" * 32])
+@pytest.mark.parametrize("checksum", ["", "md5:", "md5:xyz", "sha1:00", "0" * 32, "sha256:1234567"])
 def test_an_unknown_checksum_is_refused(path: Path, checksum: str) -> None:
     with pytest.raises(ValueError, match="a checksum is md5: or sha256:"):
         download("http://127.0.0.1:9/a", path, checksum)
+
+
+def test_a_checksum_is_that_of_the_content(path: Path) -> None:
+    assert not has_checksum(path, SHA256)
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+    assert has_checksum(path, SHA256)
+    assert has_checksum(path, SHA256[: len("sha256:") + 8])
+    assert not has_checksum(path, MD5.replace("md5", "sha256"))
+    path.write_bytes(CONTENT[1:])
+    assert not has_checksum(path, SHA256)
