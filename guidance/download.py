@@ -118,9 +118,7 @@ def _parse(checksum: str) -> tuple[str, str]:
     """Return the algorithm and the digits of a checksum."""
     algorithm, _, digest = checksum.partition(":")
     if algorithm not in _ALGORITHMS or not re.fullmatch("[0-9a-f]{8,}", digest):
-        raise ValueError(
-            f"a checksum is md5: or sha256: and at least 8 hexadecimal digits; got {checksum!r}"
-        )
+        raise ValueError(f"a checksum is md5: or sha256: and at least 8 hexadecimal digits; got {checksum!r}")
     return algorithm, digest
 
 

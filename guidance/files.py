@@ -3,13 +3,10 @@
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import torch
-from pytorch_lightning.plugins import TorchCheckpointIO
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -64,38 +61,3 @@ def write_json(path: str | Path, data: Any) -> None:
         TypeError: If ``data`` holds something that JSON does not know.
     """
     write_atomically(path, json.dumps(_without_nan(data), indent=2, allow_nan=False) + "\n")
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint files, written beside their destination and always loaded weights-only.
-
-    Lightning's own go through the system's temporary folder, often another file system, and through a copy in
-    memory. Paths are local.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-    ) -> None:
-        """Write ``checkpoint`` to ``path``, atomically.
-
-        Raises:
-            TypeError: If ``storage_options`` are given; there are none.
-        """
-        if storage_options is not None:
-            raise TypeError(f"{type(self).__name__} has no storage_options; got {storage_options!r}")
-        with replacing(path) as temporary:
-            torch.save(checkpoint, temporary)
-
-    def load_checkpoint(
-        self,
-        path: str | Path,
-        map_location: Callable[..., Any] | None = lambda storage, location: storage,
-        weights_only: bool | None = None,
-    ) -> dict[str, Any]:
-        """Load ``path`` with ``weights_only=True``, whatever is asked for: no code in a file is ever run.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            pickle.UnpicklingError: If the file holds more than tensors and plain data.
-        """
-        return super().load_checkpoint(path, map_location=map_location, weights_only=True)

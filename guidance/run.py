@@ -19,10 +19,11 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from guidance.callbacks import ParetoCheckpoint
 from guidance.checkpoint import load_weights, portable_config, read_checkpoint
+from guidance.checkpoint_io import AtomicCheckpointIO
 from guidance.data import GuidanceDataModule
 from guidance.data.check import quick_check
 from guidance.errors import InputError, unknown_name
-from guidance.files import AtomicCheckpointIO, write_atomically, write_json
+from guidance.files import write_atomically, write_json
 from guidance.metrics_csv import MetricsCSV
 from guidance.models import Classifier, load_start_weights
 from guidance.module import GuidedClassifier

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from guidance.files import AtomicCheckpointIO, replacing, write_atomically, write_json
+from guidance.checkpoint_io import AtomicCheckpointIO
+from guidance.files import replacing, write_atomically, write_json
 
 
 class _DiedError(Exception):

@@ -19,7 +19,7 @@ from guidance.callbacks import pareto_checkpoint
 from guidance.callbacks.pareto_checkpoint import ParetoCheckpoint
 from guidance.errors import InputError
 from guidance.figures import draw_front
-from guidance.files import AtomicCheckpointIO
+from guidance.checkpoint_io import AtomicCheckpointIO
 
 METRICS = ("val/f1_micro", "val/epg")
 Script = list[tuple[float, float]]

@@ -201,7 +201,9 @@ class OfATrainingProgram:
 @pytest.mark.parametrize(
     "best", [np.float64(72.5), np.float32(72.5), np.int64(72), torch.tensor(72.5), 0, np.float64(1).dtype]
 )
-def test_files_of_older_programs_load_with_numpy_s_scalars(tmp_path: Path, best: object, legacy: bool) -> None:
+def test_files_of_older_programs_load_with_numpy_s_scalars(
+    tmp_path: Path, best: object, legacy: bool
+) -> None:
     path = tmp_path / "model_best.pth.tar"
     weights = {"module.conv1.weight": torch.randn(4, 3, 1, 1)}
     content = {"epoch": 100, "arch": "xfixup_resnet50", "state_dict": weights, "best_acc1": best}
@@ -214,7 +216,9 @@ def test_files_of_older_programs_load_with_numpy_s_scalars(tmp_path: Path, best:
 def test_numpy_1_named_its_scalars_otherwise(tmp_path: Path) -> None:
     path = tmp_path / "old.pth.tar"
     torch.save(
-        {"state_dict": {"a": torch.ones(2)}, "best": np.float64(3)}, path, _use_new_zipfile_serialization=False
+        {"state_dict": {"a": torch.ones(2)}, "best": np.float64(3)},
+        path,
+        _use_new_zipfile_serialization=False,
     )
     content = path.read_bytes()
     assert content.count(b"numpy._core.multiarray") == 1
