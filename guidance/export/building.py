@@ -5,7 +5,6 @@ from importlib import import_module
 from inspect import isabstract, isclass
 from typing import Any, get_type_hints
 
-import torch
 from torch import Tensor, nn
 
 import guidance.attribution
@@ -77,7 +76,8 @@ def build_classifier(
     types = {weights[name].dtype for name, _ in model.named_parameters() if name in weights}
     if len(types) > 1:
         raise InputError(f"the weights are of several types: {', '.join(sorted(map(str, types)))}")
-    model.to(*types)
+    for dtype in types:
+        model.to(dtype)
     try:
         model.load_state_dict(dict(weights))
     except RuntimeError as error:

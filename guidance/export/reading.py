@@ -49,7 +49,7 @@ def load_exported(folder: str | Path, trusted: Collection[str] = ()) -> Exported
         found = file_digest(file, "sha256").hexdigest()
     if found != description["weights_sha256"]:
         raise InputError(
-            f"{folder / WEIGHTS} is damaged, or not the file that {DESCRIPTION} was written with: export again"
+            f"{folder / WEIGHTS} is damaged, or not what {DESCRIPTION} was written with: export again"
         )
     try:
         weights = load_weights_only(folder / WEIGHTS)

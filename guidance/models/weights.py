@@ -45,7 +45,7 @@ def load_weights_only(path: Path) -> Any:
         if foreign:
             converted = path.with_name(path.name.split(".")[0] + "_weights.pth")
             raise InputError(
-                f"{path} holds more than weights ({foreign[1]}); it is not loaded, for it could run anything. "
+                f"{path} holds more than weights ({foreign[1]}); not loaded, for it could run anything. "
                 'If you trust its origin, keep its weights alone and use that file: python -c "import torch; '
                 f"torch.save(torch.load('{path}', 'cpu', weights_only=False)['state_dict'], '{converted}')\""
             ) from error

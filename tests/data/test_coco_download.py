@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import guidance.download as download_module
 from guidance.data import coco_download
-from guidance.data import download as download_module
 from guidance.data.coco import COCO
 from guidance.data.remote_archive import RemoteArchive
 from guidance.errors import InputError

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
+import guidance.download as download_module
 from guidance.data import VOC
-from guidance.data import download as download_module
 from guidance.errors import InputError
-from tests.file_server import FileServer, serving
 from tests.data.voc_tree import object_xml, write_voc
+from tests.file_server import FileServer, serving
 
 
 @pytest.fixture

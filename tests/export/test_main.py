@@ -99,12 +99,14 @@ def test_an_export_starts_a_training(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_what_the_user_gets_wrong(checkpoint: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    for name in ("file", "broken.ckpt"):
+        (tmp_path / name).write_text("")
     for overrides, message in (
         ([], "name the checkpoint to export"),
+        (["ckpt_path=null"], "name the checkpoint to export"),
         (["ckpt_path=last"], "name the checkpoint to export"),
         (["ckpt_path=gone.ckpt"], "no file gone.ckpt"),
-        ([f"ckpt_path={tmp_path / 'file'}"], "not a readable checkpoint"),
+        ([f"ckpt_path={tmp_path / 'broken.ckpt'}"], "not a readable checkpoint"),
         ([f"ckpt_path={checkpoint}", f"path={tmp_path / 'file'}"], "is a file; name a folder"),
     ):
         with pytest.raises(InputError) as raised:

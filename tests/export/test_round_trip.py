@@ -26,6 +26,7 @@ SMOOTHED = {
     "attributor": GRADCAM | {"layer": "mid3"},
     "kernel_size": 3,
 }
+LITE = {"_target_": "guidance.models.efficientnet_lite0", "pretrained": True}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "B-cos CNN": ({"_target_": "guidance.models.bcos_small", "width": 4}, BCOS, 32),
     "B-cos ViT": ({"_target_": "guidance.models.bcos_vit", "size": "ti", "conv_stem": True}, BCOS, 32),
@@ -40,7 +41,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
         64,
     ),
     "B-cosified": ({"_target_": "guidance.models.bcosified", "base": "resnet18", "b": 2.0}, BCOS, 32),
-    "EfficientNet-lite0": ({"_target_": "guidance.models.efficientnet_lite0"}, SMOOTHED, 64),
+    "EfficientNet-lite0": (
+        {"_target_": "guidance.models.efficientnet_lite0", "pretrained": True},
+        SMOOTHED,
+        64,
+    ),
 }
 
 

@@ -4,11 +4,13 @@ import multiprocessing
 import os
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import bcos.models.pretrained as package
 import pytest
 import torch
-from omegaconf import OmegaConf
+import yaml
+from hydra.utils import instantiate
 
 import guidance.download as module
 from guidance.command_line import CONFIG_DIR
@@ -121,8 +123,6 @@ def test_a_file_of_no_weights_is_refused(cache: Path) -> None:
 
 def test_every_released_network_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file of the package is asked for by a configuration, but for its standard ViTs."""
-    from hydra.utils import instantiate
-
     asked: list[str] = []
 
     class StopError(Exception):
@@ -134,13 +134,15 @@ def test_every_released_network_is_an_option(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("guidance.models.bcos_classifier.download_weights", note)
     for path in sorted(CONFIG_DIR.glob("model/bcos_*.yaml")):
-        node = OmegaConf.load(path)
+        node: dict[str, Any] = yaml.safe_load(path.read_text())
         if "pretrained" not in node:
             assert path.stem == "bcos_small"
             continue
-        node.pop("checkpoint")
-        node.pretrained = True
-        choices = [("weights", value) for value in ("v2", "long")] if "weights" in node else []
+        del node["checkpoint"]
+        node["pretrained"] = True
+        choices: list[tuple[str, Any]] = (
+            [("weights", value) for value in ("v2", "long")] if "weights" in node else []
+        )
         choices += [("norm", value) for value in ("pn", "bnu")] if "norm" in node else []
         for key, value in choices or [("pretrained", True)]:
             node[key] = value
