@@ -35,7 +35,7 @@ def change(folder: Path, **values: Any) -> None:
         ({"model": {}}, "makes no guidance.models.Classifier"),
         ({"attributor": NODE | {"num_classes": 2}}, "makes no guidance.attribution.Attributor"),
         ({"attributor": BCOS | {"layer": "mid9"}}, "unknown layer 'mid9'"),
-        ({"weights_sha256": "0" * 64}, "is damaged, or not the file"),
+        ({"weights_sha256": "0" * 64}, "is damaged, or not what"),
     ],
 )
 def test_a_wrong_description_gets_one_clear_error(
