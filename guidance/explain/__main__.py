@@ -51,10 +51,9 @@ def explain(configs: Sequence[DictConfig], console: Console | None = None) -> li
     pictures = picture_names(source.names)
     evidence: list[Evidence] = []
     problems: list[str] = []
-    with progress_over(
-        range(len(source.names)), "explaining", shown=len(source.names) > 1, console=console
-    ) as all_:
-        for position in all_:
+    count = len(source.names)
+    with progress_over(range(count), "explaining", shown=count > 1, console=console) as positions:
+        for position in positions:
             try:
                 subject = source.make(position)
                 explanations = _explain(explainers, subject, chosen, config.top)

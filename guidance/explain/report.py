@@ -58,28 +58,29 @@ def print_table(console: Console, evidence: Sequence[Evidence]) -> None:
     several_models = len({entry.model for entry in evidence}) > 1
     several_layers = len({entry.layer for entry in evidence}) > 1
     boxes = any(entry.inside is not None for entry in evidence)
-    table = Table(
-        title="Positive evidence, inside and outside the boxes" if boxes else "Positive evidence",
-        title_justify="left",
-        box=SIMPLE,
-    )
+    title = "Positive evidence, inside and outside the boxes" if boxes else "Positive evidence"
+    table = Table(title=title, title_justify="left", box=SIMPLE)
     table.add_column("image", overflow="fold")
+    table.add_column("class", no_wrap=True)
     for name, shown in (("checkpoint", several_models), ("layer", several_layers)):
         if shown:
-            table.add_column(name, overflow="fold")
-    table.add_column("class", overflow="fold")
-    for name in (
-        "probability",
-        "positive\nevidence",
-        *(("inside", "outside", "share\ninside") if boxes else ()),
-    ):
+            table.add_column(name, no_wrap=True)
+    for name in ("p", "evidence", *(("inside", "outside", "share") if boxes else ())):
         table.add_column(name, justify="right", no_wrap=True)
-    previous = ""
-    for entry in evidence[:_ROWS_SHOWN]:
-        cells = [entry.image if entry.image != previous else ""]
+    # What is to be compared stands together: the models and layers of one class of an image.
+    places = {pair: i for i, pair in enumerate(dict.fromkeys((e.image, e.class_name) for e in evidence))}
+    images = {name: i for i, name in enumerate(dict.fromkeys(e.image for e in evidence))}
+    ordered = sorted(evidence, key=lambda e: (images[e.image], places[e.image, e.class_name]))
+    previous: tuple[str, str] = "", ""
+    for entry in ordered[:_ROWS_SHOWN]:
+        own = entry.image, entry.class_name
+        cells = [
+            entry.image if entry.image != previous[0] else "",
+            entry.class_name if own != previous else "",
+        ]
         cells += [entry.model] if several_models else []
         cells += [entry.layer] if several_layers else []
-        cells += [entry.class_name, f"{entry.probability:.3f}", f"{entry.positive:.3g}"]
+        cells += [f"{entry.probability:.3f}", f"{entry.positive:.3g}"]
         if boxes and entry.inside is not None and entry.share_inside is not None:
             outside = entry.positive - entry.inside
             cells += [f"{entry.inside:.3g}", f"{outside:.3g}", f"{entry.share_inside:.1%}"]
