@@ -23,7 +23,7 @@ def draw(path: Path, subject: Subject, explanations: Sequence[Explanation]) -> N
     image = subject.shown()
     height, width = subject.size
     boxes = subject.boxes * torch.tensor([image.shape[2] / width, image.shape[1] / height] * 2)
-    layers = {entry.layer for one in explanations for entry in one.evidence}
+    everything = [entry for one in explanations for entry in one.evidence]
     rows = []
     for one in explanations:
         cells = [
@@ -35,12 +35,17 @@ def draw(path: Path, subject: Subject, explanations: Sequence[Explanation]) -> N
             )
             for i, entry in enumerate(one.evidence)
         ]
-        first = one.evidence[0]
-        title = f"{first.model}\nat {first.layer}" if len(layers) > 1 else first.model
-        rows.append(ExplanationRow(title, cells))
+        rows.append(ExplanationRow(_row_title(one.evidence[0], everything), cells))
     names = [entry.class_name for entry in explanations[0].evidence]
     title = subject.name if len(subject.name) <= _TITLE_LENGTH else f"…{subject.name[-_TITLE_LENGTH:]}"
     draw_explanation(path, image, boxes, subject.box_names, names, rows, title)
+
+
+def _row_title(entry: Evidence, everything: Sequence[Evidence]) -> str:
+    """Return what tells a row from the others."""
+    model = entry.model if any(other.model != entry.model for other in everything) else ""
+    layer = f"at {entry.layer}" if any(other.layer != entry.layer for other in everything) else ""
+    return "\n".join(part for part in (model, layer) if part)
 
 
 def _caption(entry: Evidence, outside: bool) -> str:

@@ -59,8 +59,8 @@ def print_table(console: Console, evidence: Sequence[Evidence]) -> None:
     several_layers = len({entry.layer for entry in evidence}) > 1
     boxes = any(entry.inside is not None for entry in evidence)
     title = "Positive evidence, inside and outside the boxes" if boxes else "Positive evidence"
-    table = Table(title=title, title_justify="left", box=SIMPLE)
-    table.add_column("image", overflow="fold")
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False, collapse_padding=True)
+    table.add_column("image", overflow="fold", min_width=10)
     table.add_column("class", no_wrap=True)
     for name, shown in (("checkpoint", several_models), ("layer", several_layers)):
         if shown:

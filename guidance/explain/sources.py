@@ -56,9 +56,7 @@ def images_of(path: Path, boxes: Any, number: int | None, seed: int) -> Source:
             boxes = box_file(boxes, path.name, of_folder=False)
         return Source([path.name], lambda _: _from_file(path, path.name, boxes), 1)
     if isinstance(boxes, list):
-        raise InputError(
-            f"boxes={boxes} are of one image, but image={path} is a folder; name a folder of XML files"
-        )
+        raise InputError(f"boxes={boxes} is of one image, but {path} is a folder; name a folder of XML files")
     if isinstance(boxes, str):
         box_file(boxes, "", of_folder=True)
     images = FileTree(path).images

@@ -16,7 +16,7 @@ from guidance.figures.panel import show_panel
 from guidance.figures.writing import write_figure
 
 _WIDTH = 2.5  # inches of a panel
-_CAPTION, _GAP, _TITLE = 0.3, 0.08, 0.65  # inches
+_CAPTION, _GAP, _TITLE, _LABEL = 0.25, 0.06, 0.5, 0.5  # inches
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def draw_explanation(
     height, width = image.shape[-2:]
     lines = [(row, False) for row in rows] + [(row, True) for row in rows if _has_rgba(row)]
     lines.sort(key=lambda line: next(i for i, row in enumerate(rows) if row is line[0]))
-    panel_height = min(_WIDTH * height / width, 1.5 * _WIDTH)
+    panel_height = min((_WIDTH - _LABEL / (len(classes) + 1)) * height / width, 1.5 * _WIDTH)
     heights = [panel_height + (_GAP if of_weights else _CAPTION) for _, of_weights in lines]
     figure = Figure(
         figsize=((len(classes) + 1) * _WIDTH, sum(heights) + _TITLE),
