@@ -2,13 +2,17 @@
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from hydra import compose
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from guidance.errors import InputError
 from guidance.module import FORMAT_VERSION, GuidedClassifier
@@ -68,25 +72,85 @@ def load_weights(module: GuidedClassifier, content: dict[str, Any]) -> None:
         raise InputError(f"the checkpoint belongs to another model: {str(error).splitlines()[1]}") from error
 
 
-def register_checkpoint_config(arguments: list[str]) -> None:
+def named_checkpoints(arguments: Iterable[str]) -> list[str]:
+    """Return the files that ``ckpt_path=FILE`` or ``ckpt_path=[FILE,FILE]`` names on a command line.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    given = [argument for argument in arguments if argument.startswith("ckpt_path=")]
+    if not given:
+        return []
+    try:
+        override = OverridesParser.create().parse_override(given[-1])
+    except HydraException as error:
+        raise InputError(
+            f"cannot read {given[-1]}: a name with '=' or another sign of Hydra's needs quotes of its own, "
+            f"\"ckpt_path='a=b.ckpt'\""
+        ) from error
+    if override.is_sweep_override():
+        raise InputError(f"cannot read {given[-1]}: no sweep over checkpoints; run one command for each")
+    value = override.value()
+    return [str(name) for name in (value if isinstance(value, list) else [value]) if name is not None]
+
+
+def register_checkpoint_config(
+    arguments: list[str], program: str = "evaluate.py", required: bool = True
+) -> None:
     """Offer a checkpoint's own data, model and attributor as the options ``from_checkpoint``.
 
     Args:
-        arguments: The command line, of which ``ckpt_path=FILE`` is read.
+        arguments: The command line, of which ``ckpt_path=FILE`` is read; of several files the first.
+        program: What runs, for messages.
+        required: Whether one checkpoint must be named. If not, there may be several, or none: then the
+            options are empty but for ``data.image_size``, 224.
 
     Raises:
         InputError: If no checkpoint is named, or it cannot be read.
     """
-    store = ConfigStore.instance()
-    named = [argument.partition("=")[2] for argument in arguments if argument.startswith("ckpt_path=")]
+    named = named_checkpoints(arguments)
     content: dict[str, Any] = {}
     if named:
-        name = named[-1].strip("'\"")
-        if name == "last":
-            raise InputError("evaluate.py needs a file: ckpt_path=outputs/.../checkpoints/last.ckpt")
-        path = resolve_checkpoint(name, ".")
+        if "last" in named:
+            raise InputError(f"{program} needs a file: ckpt_path=outputs/.../checkpoints/last.ckpt")
+        if required and len(named) > 1:
+            raise InputError(f"{program} takes one checkpoint; ckpt_path names {len(named)}")
+        path = resolve_checkpoint(named[0], ".")
         content = read_checkpoint(path)["guidance"]["config"] if path else {}
-    elif not any(argument in ("--help", "-h", "--hydra-help", "--version") for argument in arguments):
-        raise InputError("evaluate.py needs ckpt_path=FILE, a checkpoint of a training run")
+    elif required and not any(
+        argument in ("--help", "-h", "--hydra-help", "--version") for argument in arguments
+    ):
+        raise InputError(f"{program} needs ckpt_path=FILE, a checkpoint of a training run")
+    _offer(content or {"data": {"image_size": 224}})
+
+
+def compose_each(config_name: str, overrides: Sequence[str], checkpoints: Iterable[str]) -> list[DictConfig]:
+    """Compose a command's configuration once for each checkpoint, which brings its own parts.
+
+    Args:
+        config_name: Of a command whose groups have the option ``from_checkpoint``.
+        overrides: As typed; what they replace is replaced for each checkpoint.
+        checkpoints: The files.
+
+    Returns:
+        One configuration per checkpoint, whose ``ckpt_path`` is that one file.
+
+    Raises:
+        InputError: If a file is no checkpoint, or an override does not fit it.
+    """
+    configs = []
+    for name in checkpoints:
+        path = resolve_checkpoint(name, ".")
+        _offer(read_checkpoint(path)["guidance"]["config"] if path else {})
+        try:
+            config = compose(config_name, list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise InputError(f"{name}: {str(error).splitlines()[0]}") from error
+        OmegaConf.update(config, "ckpt_path", name)
+        configs.append(config)
+    return configs
+
+
+def _offer(content: Mapping[str, Any]) -> None:
     for group in ("data", "model", "attributor"):
-        store.store(name="from_checkpoint", group=group, node=content.get(group, {}))
+        ConfigStore.instance().store(name="from_checkpoint", group=group, node=content.get(group, {}))

@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from guidance.attribution import Attributor
 from guidance.callbacks import ParetoCheckpoint
 from guidance.checkpoint import load_weights, portable_config, read_checkpoint
 from guidance.checkpoint_io import AtomicCheckpointIO
@@ -149,6 +150,30 @@ def build_data(config: DictConfig) -> GuidanceDataModule:
     return cast(GuidanceDataModule, _build(config.data.module, "data"))
 
 
+def build_classifier(
+    config: DictConfig, num_classes: int, start_weights: bool = True
+) -> tuple[Classifier, Attributor]:
+    """Build the model for a number of classes, and the attributor.
+
+    Args:
+        config: With ``model`` and ``attributor``.
+        num_classes: K.
+        start_weights: Whether to load ``model.checkpoint`` and pretrained weights.
+
+    Raises:
+        InputError: If an option is wrong or the weights cannot be had.
+    """
+    node = config.model.copy()
+    OmegaConf.set_struct(node, False)
+    checkpoint = node.pop("checkpoint", None)
+    if not start_weights and "pretrained" in node:
+        node.pretrained = False
+    model: Classifier = _build(node, "model", num_classes=num_classes)
+    if checkpoint and start_weights:
+        load_start_weights(model, checkpoint)
+    return model, cast(Attributor, _build(config.attributor, "attributor"))
+
+
 def build_module(
     config: DictConfig, datamodule: GuidanceDataModule, start_weights: bool = True
 ) -> GuidedClassifier:
@@ -163,14 +188,7 @@ def build_module(
     Raises:
         InputError: If model, attributor and data do not fit together.
     """
-    node = config.model.copy()
-    OmegaConf.set_struct(node, False)
-    checkpoint = node.pop("checkpoint", None)
-    if not start_weights and "pretrained" in node:
-        node.pretrained = False
-    model: Classifier = _build(node, "model", num_classes=datamodule.num_classes)
-    if checkpoint and start_weights:
-        load_start_weights(model, checkpoint)
+    model, attributor = build_classifier(config, datamodule.num_classes, start_weights)
     loss = config.get("loss")
     options: dict[str, Any] = {}
     if loss is not None:
@@ -184,7 +202,7 @@ def build_module(
         }
     return GuidedClassifier(
         model,
-        _build(config.attributor, "attributor"),
+        attributor,
         datamodule.classes,
         multi_label=datamodule.multi_label,
         groups=datamodule.groups,
@@ -193,6 +211,23 @@ def build_module(
         config=portable_config(config),
         **options,
     )
+
+
+def restore_classifier(config: DictConfig, content: dict[str, Any]) -> GuidedClassifier:
+    """Build a checkpoint's classifier with its weights; no data set is needed.
+
+    Args:
+        config: With ``model`` and ``attributor``, the checkpoint's or others that fit it.
+        content: Of :func:`guidance.checkpoint.read_checkpoint`.
+
+    Raises:
+        InputError: If the checkpoint belongs to another model, or the attributor does not fit it.
+    """
+    classes = content["guidance"]["classes"]
+    model, attributor = build_classifier(config, len(classes), start_weights=False)
+    module = GuidedClassifier(model, attributor, classes)
+    load_weights(module, content)
+    return module
 
 
 def _build_teacher(loss: DictConfig, datamodule: GuidanceDataModule) -> Teacher | None:

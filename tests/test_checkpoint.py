@@ -1,8 +1,13 @@
 """A checkpoint's configuration stands alone and can still be overridden."""
 
+from pathlib import Path
+
+import pytest
 from omegaconf import OmegaConf
 
-from guidance.checkpoint import portable_config
+from guidance.checkpoint import named_checkpoints, portable_config, register_checkpoint_config
+from guidance.errors import InputError
+from tests.explain.small import composed, write_checkpoint
 
 
 def test_references_outside_become_values_and_those_within_a_group_stay() -> None:
@@ -37,3 +42,35 @@ def test_references_outside_become_values_and_those_within_a_group_stay() -> Non
     alone.data.root = "/other"
     alone.data.length.train = 7
     assert alone.data.module.dataset == {"root": "/other", "length": {"train": 7}}
+
+
+def test_checkpoints_are_read_as_hydra_reads_them() -> None:
+    assert named_checkpoints(["loss=none"]) == []
+    assert named_checkpoints(["ckpt_path=null"]) == []
+    assert named_checkpoints(["ckpt_path=a.ckpt", "ckpt_path=b/c.ckpt"]) == ["b/c.ckpt"]
+    assert named_checkpoints(["ckpt_path=[a.ckpt,'epoch=1.ckpt']"]) == ["a.ckpt", "epoch=1.ckpt"]
+    with pytest.raises(InputError, match="needs quotes of its own"):
+        named_checkpoints(["ckpt_path=pareto/epoch=1.ckpt"])
+    with pytest.raises(InputError, match="no sweep over checkpoints"):
+        named_checkpoints(["ckpt_path=a.ckpt,b.ckpt"])
+
+
+def test_one_command_takes_one_checkpoint_and_another_several() -> None:
+    with pytest.raises(InputError, match=r"evaluate.py takes one checkpoint; ckpt_path names 2"):
+        register_checkpoint_config(["ckpt_path=[a.ckpt,b.ckpt]"])
+    with pytest.raises(InputError, match=r"explain needs a file"):
+        register_checkpoint_config(["ckpt_path=last"], "explain", required=False)
+    register_checkpoint_config([], "explain", required=False)
+
+
+def test_each_checkpoint_brings_its_own_parts(tmp_path: Path) -> None:
+    first = write_checkpoint(tmp_path / "a.ckpt")
+    second = write_checkpoint(tmp_path / "b=1.ckpt", "model.width=4", "attributor=ixg")
+    configs = composed(tmp_path, "layer=mid1", "data.image_size=64", checkpoints=[first])
+    assert configs[0].model.width == 8
+    named = [first, second.rename(tmp_path / "b.ckpt")]
+    one, two = composed(tmp_path, "data.image_size=64", checkpoints=named)
+    assert (one.model.width, two.model.width) == (8, 4)
+    assert one.attributor._target_ != two.attributor._target_
+    assert (one.data.image_size, two.data.image_size) == (64, 64)
+    assert (one.ckpt_path, two.ckpt_path) == tuple(map(str, named))

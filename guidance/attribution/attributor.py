@@ -119,14 +119,31 @@ class GradientAttributor(Attributor):
     def explain(self, forward: ForwardPass, classes: Tensor, create_graph: bool) -> list[Tensor]:
         """Explain all images and layers in one backward pass."""
         activations = [forward.activations[layer] for layer in self.layers]
-        with torch.enable_grad(), self.backward_context():
-            target = forward.logits.gather(1, classes[:, None]).sum()
-            gradients = torch.autograd.grad(target, activations, create_graph=create_graph)
+        gradients = self.gradients(forward, classes, create_graph)
         maps = []
         for activation, gradient in zip(activations, gradients, strict=True):
             kept = activation if create_graph else activation.detach()
             maps.append(self.combine(at_least_float32(kept), at_least_float32(gradient)))
         return maps
+
+    def gradients(
+        self, forward: ForwardPass, classes: Tensor, create_graph: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Differentiate one logit per image with respect to the activation at every layer.
+
+        Args:
+            forward: What :meth:`forward` returned.
+            classes: int64 [N].
+            create_graph: As in :meth:`attribute`.
+
+        Returns:
+            [N, C, h, w] of each layer, in the order of ``layers``. Of a method that holds dynamic factors
+            constant they are the rows of the dynamic linear map, W(a)_k.
+        """
+        activations = [forward.activations[layer] for layer in self.layers]
+        with torch.enable_grad(), self.backward_context():
+            target = forward.logits.gather(1, classes[:, None]).sum()
+            return torch.autograd.grad(target, activations, create_graph=create_graph)
 
     def backward_context(self) -> AbstractContextManager[None]:
         """Return the context that the gradient is computed in."""

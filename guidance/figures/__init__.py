@@ -1,16 +1,24 @@
 """Figures: attribution maps over their images, and fronts. All are PNGs, written atomically."""
 
+from guidance.figures.explanation import ExplanationCell, ExplanationRow, draw_explanation
 from guidance.figures.front import draw_front
 from guidance.figures.gallery import GalleryMap, GalleryRow, draw_gallery
 from guidance.figures.overlay import overlay, robust_limit
+from guidance.figures.panel import show_panel
+from guidance.figures.rgba import rgba_explanation
 from guidance.figures.writing import write_figure
 
 __all__ = [
+    "ExplanationCell",
+    "ExplanationRow",
     "GalleryMap",
     "GalleryRow",
+    "draw_explanation",
     "draw_front",
     "draw_gallery",
     "overlay",
+    "rgba_explanation",
     "robust_limit",
+    "show_panel",
     "write_figure",
 ]

@@ -3,19 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
 from torch import Tensor
 
 from guidance.figures.overlay import overlay
+from guidance.figures.panel import show_panel
 from guidance.figures.writing import write_figure
-
-_BOX_COLOUR = "#2563eb"
 
 
 @dataclass
@@ -50,17 +45,6 @@ class GalleryRow:
     maps: list[GalleryMap] = field(default_factory=list)
 
 
-def _show(axes: Axes, picture: NDArray[Any], boxes: Tensor, caption: str) -> None:
-    axes.imshow(picture, interpolation="nearest")
-    for x0, y0, x1, y1 in boxes.tolist():
-        corner, width, height = (x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0  # pixel 0 is drawn from -0.5 to 0.5
-        for line, colour in ((2.6, "white"), (1.4, _BOX_COLOUR)):
-            axes.add_patch(Rectangle(corner, width, height, fill=False, linewidth=line, edgecolor=colour))
-    axes.set(xticks=[], yticks=[], xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel(caption, fontsize=9, labelpad=4)
-
-
 def draw_gallery(path: str | Path, rows: Sequence[GalleryRow], title: str = "") -> None:
     """Draw one row per (image, class) pair: the image with its boxes, then its maps, each on its own scale.
 
@@ -81,9 +65,9 @@ def draw_gallery(path: str | Path, rows: Sequence[GalleryRow], title: str = "") 
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for row, cells in zip(rows, grid, strict=True):
         picture = row.image.detach().cpu().permute(1, 2, 0).numpy().astype(np.float32) / 255
-        _show(cells[0], picture, row.boxes, row.class_name)
+        show_panel(cells[0], picture, row.boxes, row.class_name)
         for entry, axes in zip(row.maps, cells[1:], strict=False):
-            _show(axes, overlay(row.image, entry.attribution), row.boxes, entry.caption)
+            show_panel(axes, overlay(row.image, entry.attribution), row.boxes, entry.caption)
         for axes in cells[1 + len(row.maps) :]:
             axes.set_axis_off()
     for entry, axes in zip(rows[0].maps, grid[0, 1:], strict=False):

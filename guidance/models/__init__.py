@@ -1,6 +1,7 @@
 """Networks to guide: B-cos and standard ones, with named layers."""
 
 from guidance.models.bcos_attention import BcosAttention
+from guidance.models.bcos_classifier import added_bias
 from guidance.models.bcos_convnext import bcos_convnext
 from guidance.models.bcos_densenet import bcos_densenet
 from guidance.models.bcos_layers import (
@@ -13,7 +14,7 @@ from guidance.models.bcos_linear import BcosLinear
 from guidance.models.bcos_norm import BiasFreeImageNorm2d, BiasFreeLayerNorm, BiasFreePositionNorm2d
 from guidance.models.bcos_resnet import bcos_resnet, bcos_resnext50, bcos_small
 from guidance.models.bcos_vgg import bcos_vgg11
-from guidance.models.bcos_vit import bcos_vit, positional_share
+from guidance.models.bcos_vit import bcos_vit, has_positional_share, positional_share
 from guidance.models.bcosified import bcosified, bcosify
 from guidance.models.classifier import Classifier
 from guidance.models.efficientnet_lite import efficientnet_lite0
@@ -35,6 +36,7 @@ __all__ = [
     "DynamicLinear",
     "Normalize",
     "UncenteredBatchNorm2d",
+    "added_bias",
     "bcos_convnext",
     "bcos_densenet",
     "bcos_resnet",
@@ -46,6 +48,7 @@ __all__ = [
     "bcosify",
     "efficientnet_lite0",
     "explanation_backward",
+    "has_positional_share",
     "load_start_weights",
     "positional_share",
     "timm_classifier",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from math import log
 
 from bcos.models.pretrained import URLS
+from bcos.modules import LogitLayer
 from torch import nn
 
 from guidance.errors import InputError, unknown_name
@@ -35,6 +36,15 @@ def logit_bias(num_classes: int) -> float:
     if num_classes < 2:
         raise InputError(f"a B-cos classifier needs at least 2 classes; the data set has {num_classes}")
     return -log(num_classes - 1)
+
+
+def added_bias(model: nn.Module) -> float:
+    """Return what a dynamic linear model adds to each logit besides what its inputs contribute.
+
+    Args:
+        model: With one ``bcos.modules.LogitLayer``, or none, which adds 0.
+    """
+    return sum(float(m.logit_bias or 0) for m in model.modules() if isinstance(m, LogitLayer))
 
 
 def find_collection(name: str, weights: str) -> str:

@@ -89,6 +89,11 @@ class _Network(nn.Sequential):
         return x
 
 
+def has_positional_share(model: nn.Module) -> bool:
+    """Return whether :func:`positional_share` is defined for a model."""
+    return any(isinstance(module, architectures.PosEmbSinCos2d) for module in model.modules())
+
+
 def positional_share(model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
     """Return what the positional embedding contributes to one logit per image.
 

@@ -1,0 +1,1 @@
+"""What a classifier sees in given images: ``python -m guidance.explain``."""
