@@ -9,14 +9,12 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import wandb
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from guidance.building import build_model, build_part
 from guidance.callbacks import ParetoCheckpoint
 from guidance.checkpoint import load_weights, portable_config, read_checkpoint
 from guidance.data import GuidanceDataModule
@@ -24,7 +22,6 @@ from guidance.data.check import quick_check
 from guidance.errors import InputError, unknown_name
 from guidance.files import AtomicCheckpointIO, write_atomically, write_json
 from guidance.metrics_csv import MetricsCSV
-from guidance.models import Classifier, load_start_weights
 from guidance.module import GuidedClassifier
 from guidance.results import print_table, provenance
 from guidance.run_directory import resolve_checkpoint
@@ -59,10 +56,10 @@ def train(config: DictConfig) -> dict[str, Any]:
     for warning in quick_check(datamodule, guided):
         rank_zero_only(log.warning)("%s", warning)
     module = build_module(config, datamodule)
-    callbacks: list[Callback] = [_build(node, "callbacks") for node in config.callbacks.values() if node]
+    callbacks: list[Callback] = [build_part(node, "callbacks") for node in config.callbacks.values() if node]
     metrics_csv = MetricsCSV(output_dir / "metrics.csv")
     loggers: list[Logger] = [metrics_csv]
-    loggers += [_build(node, "logger") for node in config.logger.values() if node]
+    loggers += [build_part(node, "logger") for node in config.logger.values() if node]
     try:
         trainer = build_trainer(config, callbacks, loggers)
         # The trainer does not know its rank before it has started the other processes; this function does.
@@ -145,7 +142,7 @@ def _quiet() -> None:
 
 def build_data(config: DictConfig) -> GuidanceDataModule:
     """Build the data module and read the splits' annotations."""
-    return cast(GuidanceDataModule, _build(config.data.module, "data"))
+    return cast(GuidanceDataModule, build_part(config.data.module, "data"))
 
 
 def build_module(
@@ -162,28 +159,21 @@ def build_module(
     Raises:
         InputError: If model, attributor and data do not fit together.
     """
-    node = config.model.copy()
-    OmegaConf.set_struct(node, False)
-    checkpoint = node.pop("checkpoint", None)
-    if not start_weights and "pretrained" in node:
-        node.pretrained = False
-    model: Classifier = _build(node, "model", num_classes=datamodule.num_classes)
-    if checkpoint and start_weights:
-        load_start_weights(model, checkpoint)
+    model = build_model(config.model, datamodule.num_classes, start_weights)
     loss = config.get("loss")
     options: dict[str, Any] = {}
     if loss is not None:
         options = {
-            "localization": _build(loss.localization, "loss"),
+            "localization": build_part(loss.localization, "loss"),
             "weight": loss.weight,
             "guided_classes": loss.get("classes", "one"),
             "teacher": _build_teacher(loss, datamodule),
             "reduction": loss.reduction,
-            "optimizer": _build(config.optimizer, "optimizer"),
+            "optimizer": build_part(config.optimizer, "optimizer"),
         }
     return GuidedClassifier(
         model,
-        _build(config.attributor, "attributor"),
+        build_part(config.attributor, "attributor"),
         datamodule.classes,
         multi_label=datamodule.multi_label,
         groups=datamodule.groups,
@@ -211,7 +201,7 @@ def _build_teacher(loss: DictConfig, datamodule: GuidanceDataModule) -> Teacher 
 
 def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
     """Build the trainer, with checkpoints that are replaced as a whole."""
-    trainer: pl.Trainer = _build(
+    trainer: pl.Trainer = build_part(
         config.trainer,
         "trainer",
         callbacks=callbacks,
@@ -220,21 +210,6 @@ def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[L
         enable_checkpointing=bool(callbacks),
     )
     return trainer
-
-
-def _build(node: Any, group: str, **options: Any) -> Any:
-    """Build what a configuration names, and say in one sentence what is wrong with it."""
-    try:
-        return instantiate(node, **options)
-    except InstantiationException as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, InputError):
-                raise cause from error
-            if isinstance(cause, ModuleNotFoundError | MisconfigurationException | TypeError | ValueError):
-                raise InputError(f"{group}: {cause}") from error
-            cause = cause.__cause__ or cause.__context__
-        raise
 
 
 def _refuse_untrainable(config: DictConfig) -> None:
