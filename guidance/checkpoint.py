@@ -2,12 +2,14 @@
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from guidance.errors import InputError
@@ -71,22 +73,57 @@ def load_weights(module: GuidedClassifier, content: dict[str, Any]) -> None:
 def register_checkpoint_config(arguments: list[str]) -> None:
     """Offer a checkpoint's own data, model and attributor as the options ``from_checkpoint``.
 
+    Of several checkpoints (``ckpt_path=[a.ckpt,b.ckpt]``) it is the first one's. None is needed where both
+    ``data=...`` and ``model=...`` are named.
+
     Args:
-        arguments: The command line, of which ``ckpt_path=FILE`` is read.
+        arguments: The command line, of which ``ckpt_path`` is read.
 
     Raises:
         InputError: If no checkpoint is named, or it cannot be read.
     """
     store = ConfigStore.instance()
     named = [argument.partition("=")[2] for argument in arguments if argument.startswith("ckpt_path=")]
+    groups = {argument.partition("=")[0] for argument in arguments}
     content: dict[str, Any] = {}
     if named:
-        name = named[-1].strip("'\"")
-        if name == "last":
-            raise InputError("evaluate.py needs a file: ckpt_path=outputs/.../checkpoints/last.ckpt")
-        path = resolve_checkpoint(name, ".")
-        content = read_checkpoint(path)["guidance"]["config"] if path else {}
-    elif not any(argument in ("--help", "-h", "--hydra-help", "--version") for argument in arguments):
+        path = checkpoint_paths(_parse(named[-1]))[0]
+        content = read_checkpoint(path)["guidance"]["config"]
+    elif not (
+        {"data", "model"} <= groups
+        or any(argument in ("--help", "-h", "--hydra-help", "--version") for argument in arguments)
+    ):
         raise InputError("evaluate.py needs ckpt_path=FILE, a checkpoint of a training run")
     for group in ("data", "model", "attributor"):
         store.store(name="from_checkpoint", group=group, node=content.get(group, {}))
+
+
+def checkpoint_paths(ckpt_path: str | Sequence[str]) -> list[Path]:
+    """Return the files of one checkpoint or of several.
+
+    Args:
+        ckpt_path: A path, or a list of paths.
+
+    Raises:
+        InputError: If a file does not exist, is named twice, or none is named.
+    """
+    names = [ckpt_path] if isinstance(ckpt_path, str) else list(ckpt_path)
+    if not names:
+        raise InputError("ckpt_path: name at least one checkpoint")
+    if "last" in names:
+        raise InputError("evaluate.py needs a file: ckpt_path=outputs/.../checkpoints/last.ckpt")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"ckpt_path names {twice[0]} twice")
+    return [path for name in names if (path := resolve_checkpoint(name, ".")) is not None]
+
+
+def _parse(value: str) -> str | list[str]:
+    """Return what ``ckpt_path`` on the command line stands for."""
+    if not value.startswith("["):
+        return value.strip("'\"")
+    try:
+        parsed = OverridesParser.create().parse_override(f"ckpt_path={value}").value()
+    except HydraException as error:
+        raise InputError(f"ckpt_path: cannot read the list {value}: {error}") from error
+    return [str(name).strip("'\"") for name in cast("list[Any]", parsed)]

@@ -16,7 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from guidance.building import build_model, build_part
 from guidance.callbacks import ParetoCheckpoint
-from guidance.checkpoint import load_weights, portable_config, read_checkpoint
+from guidance.checkpoint import checkpoint_paths, load_weights, portable_config, read_checkpoint
 from guidance.data import GuidanceDataModule
 from guidance.data.check import quick_check
 from guidance.errors import InputError, unknown_name
@@ -45,7 +45,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: If the configuration or the data are wrong.
     """
-    _quiet()
+    quiet_lightning()
     output_dir = Path(config.paths.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = resolve_checkpoint(config.ckpt_path, output_dir)
@@ -100,12 +100,12 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: If there is no such split, or the checkpoint does not fit the rest.
     """
-    _quiet()
+    quiet_lightning()
     if config.split not in _SPLITS:
         raise unknown_name("split", config.split, _SPLITS)
-    path = resolve_checkpoint(config.ckpt_path, config.paths.output_dir)
-    if path is None:
-        raise InputError("ckpt_path: name the checkpoint to evaluate")
+    if not isinstance(config.ckpt_path, str):
+        raise InputError("ckpt_path: name the one checkpoint to evaluate; protocol=... compares several")
+    (path,) = checkpoint_paths(config.ckpt_path)
     content = read_checkpoint(path)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = build_data(config)
@@ -123,7 +123,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     return results
 
 
-def _quiet() -> None:
+def quiet_lightning() -> None:
     """Silence what Lightning says about itself; its warnings about the run stay."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for message in (

@@ -83,7 +83,8 @@ class FeatureMapLayout:
             raise InputError(f"layer '{self._layer}' holds no feature map [N, C, h, w] but {shape}")
         if activation.ndim == 3:
             height, width = self._grid(activation)
-            return activation[:, self._prefix :].transpose(1, 2).unflatten(2, (height, width))
+            of_image: Tensor = activation[:, self._prefix :].transpose(1, 2).unflatten(2, (height, width))
+            return of_image
         return activation.permute(0, 3, 1, 2) if self._channels_last else activation
 
     def write(self, activation: Tensor, feature_map: Tensor) -> Tensor:
