@@ -11,10 +11,11 @@ from guidance.command_line import check_overrides, one_line_errors, run
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(config: DictConfig) -> None:
-    """Run one evaluation."""
+    """Run one evaluation: the metrics of a split, or a protocol."""
+    from guidance.protocols.run import run_protocol
     from guidance.run import evaluate
 
-    run(config, evaluate)
+    run(config, evaluate if config.get("protocol") is None else run_protocol)
 
 
 if __name__ == "__main__":

@@ -94,32 +94,60 @@ def named_checkpoints(arguments: Iterable[str]) -> list[str]:
     return [str(name) for name in (value if isinstance(value, list) else [value]) if name is not None]
 
 
+def checkpoint_paths(names: str | Sequence[str], program: str = "evaluate.py") -> list[Path]:
+    """Return the files of one checkpoint or of several.
+
+    Args:
+        names: A path, or several.
+        program: What runs, for messages.
+
+    Raises:
+        InputError: If a file does not exist, is named twice, or none is named.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise InputError("ckpt_path: name at least one checkpoint")
+    if "last" in names:
+        raise InputError(f"{program} needs a file: ckpt_path=outputs/.../checkpoints/last.ckpt")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"ckpt_path names {twice[0]} twice")
+    return [path for name in names if (path := resolve_checkpoint(name, ".")) is not None]
+
+
+def told_apart(paths: Sequence[str | Path]) -> list[str]:
+    """Return the parts of paths that tell them apart, without suffix; of a single path its file's name."""
+    if len(paths) < 2:
+        return [Path(path).name for path in paths]
+    parts = [Path(path).with_suffix("").parts for path in paths]
+    for end in (0, -1):
+        while all(len(own) > 1 and own[end] == parts[0][end] for own in parts):
+            parts = [own[1:] if end == 0 else own[:-1] for own in parts]
+    return ["/".join(own) for own in parts]
+
+
 def register_checkpoint_config(
-    arguments: list[str], program: str = "evaluate.py", required: bool = True
+    arguments: list[str], program: str = "evaluate.py", instead: Sequence[str] = ("data", "model")
 ) -> None:
     """Offer a checkpoint's own data, model and attributor as the options ``from_checkpoint``.
 
+    Of several checkpoints (``ckpt_path=[a.ckpt,b.ckpt]``) it is the first one's. Without any the options are
+    empty but for ``data.image_size``, 224.
+
     Args:
-        arguments: The command line, of which ``ckpt_path=FILE`` is read; of several files the first.
+        arguments: The command line, of which ``ckpt_path`` is read.
         program: What runs, for messages.
-        required: Whether one checkpoint must be named. If not, there may be several, or none: then the
-            options are empty but for ``data.image_size``, 224.
+        instead: No checkpoint is needed where all these groups are named.
 
     Raises:
         InputError: If no checkpoint is named, or it cannot be read.
     """
     named = named_checkpoints(arguments)
+    groups = {argument.partition("=")[0] for argument in arguments}
     content: dict[str, Any] = {}
     if named:
-        if "last" in named:
-            raise InputError(f"{program} needs a file: ckpt_path=outputs/.../checkpoints/last.ckpt")
-        if required and len(named) > 1:
-            raise InputError(f"{program} takes one checkpoint; ckpt_path names {len(named)}")
-        path = resolve_checkpoint(named[0], ".")
-        content = read_checkpoint(path)["guidance"]["config"] if path else {}
-    elif required and not any(
-        argument in ("--help", "-h", "--hydra-help", "--version") for argument in arguments
-    ):
+        content = read_checkpoint(checkpoint_paths(named, program)[0])["guidance"]["config"]
+    elif not groups.issuperset(instead) and not groups & {"--help", "-h", "--hydra-help", "--version"}:
         raise InputError(f"{program} needs ckpt_path=FILE, a checkpoint of a training run")
     _offer(content or {"data": {"image_size": 224}})
 

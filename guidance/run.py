@@ -9,24 +9,20 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import wandb
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from guidance.attribution import Attributor
+from guidance.building import build_model, build_part
 from guidance.callbacks import ParetoCheckpoint
-from guidance.checkpoint import load_weights, portable_config, read_checkpoint
+from guidance.checkpoint import checkpoint_paths, load_weights, portable_config, read_checkpoint
 from guidance.checkpoint_io import AtomicCheckpointIO
 from guidance.data import GuidanceDataModule
 from guidance.data.check import quick_check
 from guidance.errors import InputError, unknown_name
 from guidance.files import write_atomically, write_json
 from guidance.metrics_csv import MetricsCSV
-from guidance.models import Classifier, load_start_weights
 from guidance.module import GuidedClassifier
 from guidance.results import print_table, provenance
 from guidance.run_directory import resolve_checkpoint
@@ -50,7 +46,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: If the configuration or the data are wrong.
     """
-    _quiet()
+    quiet_lightning()
     output_dir = Path(config.paths.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = resolve_checkpoint(config.ckpt_path, output_dir)
@@ -61,10 +57,10 @@ def train(config: DictConfig) -> dict[str, Any]:
     for warning in quick_check(datamodule, guided):
         rank_zero_only(log.warning)("%s", warning)
     module = build_module(config, datamodule)
-    callbacks: list[Callback] = [_build(node, "callbacks") for node in config.callbacks.values() if node]
+    callbacks: list[Callback] = [build_part(node, "callbacks") for node in config.callbacks.values() if node]
     metrics_csv = MetricsCSV(output_dir / "metrics.csv")
     loggers: list[Logger] = [metrics_csv]
-    loggers += [_build(node, "logger") for node in config.logger.values() if node]
+    loggers += [build_part(node, "logger") for node in config.logger.values() if node]
     try:
         trainer = build_trainer(config, callbacks, loggers)
         # The trainer does not know its rank before it has started the other processes; this function does.
@@ -105,12 +101,12 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: If there is no such split, or the checkpoint does not fit the rest.
     """
-    _quiet()
+    quiet_lightning()
     if config.split not in _SPLITS:
         raise unknown_name("split", config.split, _SPLITS)
-    path = resolve_checkpoint(config.ckpt_path, config.paths.output_dir)
-    if path is None:
-        raise InputError("ckpt_path: name the checkpoint to evaluate")
+    if not isinstance(config.ckpt_path, str):
+        raise InputError("ckpt_path: name the one checkpoint to evaluate; protocol=... compares several")
+    (path,) = checkpoint_paths(config.ckpt_path)
     content = read_checkpoint(path)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = build_data(config)
@@ -128,7 +124,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     return results
 
 
-def _quiet() -> None:
+def quiet_lightning() -> None:
     """Silence what Lightning says about itself; its warnings about the run stay."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for message in (
@@ -147,31 +143,7 @@ def _quiet() -> None:
 
 def build_data(config: DictConfig) -> GuidanceDataModule:
     """Build the data module and read the splits' annotations."""
-    return cast(GuidanceDataModule, _build(config.data.module, "data"))
-
-
-def build_classifier(
-    config: DictConfig, num_classes: int, start_weights: bool = True
-) -> tuple[Classifier, Attributor]:
-    """Build the model for a number of classes, and the attributor.
-
-    Args:
-        config: With ``model`` and ``attributor``.
-        num_classes: K.
-        start_weights: Whether to load ``model.checkpoint`` and pretrained weights.
-
-    Raises:
-        InputError: If an option is wrong or the weights cannot be had.
-    """
-    node = config.model.copy()
-    OmegaConf.set_struct(node, False)
-    checkpoint = node.pop("checkpoint", None)
-    if not start_weights and "pretrained" in node:
-        node.pretrained = False
-    model: Classifier = _build(node, "model", num_classes=num_classes)
-    if checkpoint and start_weights:
-        load_start_weights(model, checkpoint)
-    return model, cast(Attributor, _build(config.attributor, "attributor"))
+    return cast(GuidanceDataModule, build_part(config.data.module, "data"))
 
 
 def build_module(
@@ -188,21 +160,21 @@ def build_module(
     Raises:
         InputError: If model, attributor and data do not fit together.
     """
-    model, attributor = build_classifier(config, datamodule.num_classes, start_weights)
+    model = build_model(config.model, datamodule.num_classes, start_weights)
     loss = config.get("loss")
     options: dict[str, Any] = {}
     if loss is not None:
         options = {
-            "localization": _build(loss.localization, "loss"),
+            "localization": build_part(loss.localization, "loss"),
             "weight": loss.weight,
             "guided_classes": loss.get("classes", "one"),
             "teacher": _build_teacher(loss, datamodule),
             "reduction": loss.reduction,
-            "optimizer": _build(config.optimizer, "optimizer"),
+            "optimizer": build_part(config.optimizer, "optimizer"),
         }
     return GuidedClassifier(
         model,
-        attributor,
+        build_part(config.attributor, "attributor"),
         datamodule.classes,
         multi_label=datamodule.multi_label,
         groups=datamodule.groups,
@@ -224,8 +196,8 @@ def restore_classifier(config: DictConfig, content: dict[str, Any]) -> GuidedCla
         InputError: If the checkpoint belongs to another model, or the attributor does not fit it.
     """
     classes = content["guidance"]["classes"]
-    model, attributor = build_classifier(config, len(classes), start_weights=False)
-    module = GuidedClassifier(model, attributor, classes)
+    model = build_model(config.model, len(classes), start_weights=False)
+    module = GuidedClassifier(model, build_part(config.attributor, "attributor"), classes)
     load_weights(module, content)
     return module
 
@@ -247,7 +219,7 @@ def _build_teacher(loss: DictConfig, datamodule: GuidanceDataModule) -> Teacher 
 
 def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
     """Build the trainer, with checkpoints that are replaced as a whole."""
-    trainer: pl.Trainer = _build(
+    trainer: pl.Trainer = build_part(
         config.trainer,
         "trainer",
         callbacks=callbacks,
@@ -256,21 +228,6 @@ def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[L
         enable_checkpointing=bool(callbacks),
     )
     return trainer
-
-
-def _build(node: Any, group: str, **options: Any) -> Any:
-    """Build what a configuration names, and say in one sentence what is wrong with it."""
-    try:
-        return instantiate(node, **options)
-    except InstantiationException as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, InputError):
-                raise cause from error
-            if isinstance(cause, ModuleNotFoundError | MisconfigurationException | TypeError | ValueError):
-                raise InputError(f"{group}: {cause}") from error
-            cause = cause.__cause__ or cause.__context__
-        raise
 
 
 def _refuse_untrainable(config: DictConfig) -> None:

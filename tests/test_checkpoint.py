@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from guidance.checkpoint import named_checkpoints, portable_config, register_checkpoint_config
+from guidance.checkpoint import named_checkpoints, portable_config, register_checkpoint_config, told_apart
 from guidance.errors import InputError
 from tests.explain.small import composed, write_checkpoint
 
@@ -55,12 +55,21 @@ def test_checkpoints_are_read_as_hydra_reads_them() -> None:
         named_checkpoints(["ckpt_path=a.ckpt,b.ckpt"])
 
 
-def test_one_command_takes_one_checkpoint_and_another_several() -> None:
-    with pytest.raises(InputError, match=r"evaluate.py takes one checkpoint; ckpt_path names 2"):
-        register_checkpoint_config(["ckpt_path=[a.ckpt,b.ckpt]"])
+def test_which_commands_need_a_checkpoint(tmp_path: Path) -> None:
+    register_checkpoint_config(["data=shapes", "model=bcos_small"])
+    register_checkpoint_config([], "explain", instead=())
+    with pytest.raises(InputError, match=r"evaluate.py needs ckpt_path=FILE"):
+        register_checkpoint_config(["data=shapes"])
     with pytest.raises(InputError, match=r"explain needs a file"):
-        register_checkpoint_config(["ckpt_path=last"], "explain", required=False)
-    register_checkpoint_config([], "explain", required=False)
+        register_checkpoint_config(["ckpt_path=last"], "explain", instead=())
+    with pytest.raises(InputError, match=r"ckpt_path names a.ckpt twice"):
+        register_checkpoint_config(["ckpt_path=[a.ckpt,a.ckpt]"])
+
+
+def test_paths_are_told_apart_by_what_differs() -> None:
+    assert told_apart(["runs/a/checkpoints/best.ckpt"]) == ["best.ckpt"]
+    assert told_apart(["runs/a/checkpoints/best.ckpt", "runs/b/1/checkpoints/best.ckpt"]) == ["a", "b/1"]
+    assert told_apart(["a.ckpt", "b.ckpt"]) == ["a", "b"]
 
 
 def test_each_checkpoint_brings_its_own_parts(tmp_path: Path) -> None:

@@ -52,13 +52,69 @@ def _channels_last(model: nn.Module, layer: str) -> bool:
     return of_last_dimension or getattr(model, "channels_side", "first") == "last"
 
 
-class KeepActivation:
-    """Takes the activation of one layer out of a forward pass and puts it back as a feature map's content.
+class FeatureMapLayout:
+    """How what a layer holds is a feature map [N, C, h, w], whatever its layout.
 
-    Feature maps are [N, C, h, w]. Of tokens [N, T, C] those of the image, all but the first
-    ``model.prefix_tokens`` (0 if the model has no such attribute), become a map of the image's proportions;
-    ``model.channels_side = "last"`` tells that four dimensions are [N, h, w, C]. Whatever it says, ``input``
-    and convolutions hold [N, C, h, w], and ``torch.nn.LayerNorm`` holds [N, h, w, C].
+    Of tokens [N, T, C] those of the image, all but the first ``model.prefix_tokens`` (0 if the model has no
+    such attribute), become a map of the image's proportions; ``model.channels_side = "last"`` tells that four
+    dimensions are [N, h, w, C]. Whatever it says, ``input`` and convolutions hold [N, C, h, w], and
+    ``torch.nn.LayerNorm`` holds [N, h, w, C].
+
+    Args:
+        model: The model that runs.
+        layer: The layer's name.
+        size: (H, W) of the images that it runs on; only the proportions matter.
+    """
+
+    def __init__(self, model: nn.Module, layer: str, size: tuple[int, int]) -> None:
+        self._layer = layer
+        self._prefix: int = getattr(model, "prefix_tokens", 0)
+        self._channels_last = _channels_last(model, layer)
+        self._height, self._width = size
+
+    def read(self, activation: Any) -> Tensor:
+        """Return a layer's activation as a feature map [N, C, h, w].
+
+        Raises:
+            InputError: If it holds none.
+        """
+        if not isinstance(activation, Tensor) or activation.ndim not in (3, 4):
+            shape = list(activation.shape) if isinstance(activation, Tensor) else type(activation).__name__
+            raise InputError(f"layer '{self._layer}' holds no feature map [N, C, h, w] but {shape}")
+        if activation.ndim == 3:
+            height, width = self._grid(activation)
+            of_image: Tensor = activation[:, self._prefix :].transpose(1, 2).unflatten(2, (height, width))
+            return of_image
+        return activation.permute(0, 3, 1, 2) if self._channels_last else activation
+
+    def write(self, activation: Tensor, feature_map: Tensor) -> Tensor:
+        """Return what the layer is to hold instead of an activation: a feature map, in memory of its own.
+
+        Args:
+            activation: What the layer held, whose layout is taken over, and of tokens those in front.
+            feature_map: [N, C, h, w]; without tokens in front, of any number N.
+        """
+        if activation.ndim == 3:
+            tokens = feature_map.flatten(2).transpose(1, 2)
+            in_front = activation[:, : self._prefix]
+            return torch.cat([in_front, tokens] if self._prefix else [tokens], dim=1)
+        # What follows may write in place (ReLU, +=), which must not reach the feature map.
+        return (feature_map.permute(0, 2, 3, 1) if self._channels_last else feature_map).clone()
+
+    def _grid(self, tokens: Tensor) -> tuple[int, int]:
+        """Return the (height, width) in tokens of images of these proportions."""
+        count = tokens.shape[1] - self._prefix
+        height = round(sqrt(count * self._height / self._width)) if count > 0 else 0
+        if height < 1 or count % height:
+            raise InputError(
+                f"layer '{self._layer}' holds {tokens.shape[1]} tokens, of which {self._prefix} are not of "
+                "the image; the others do not fill a grid"
+            )
+        return height, count // height
+
+
+class KeepActivation:
+    """Takes the activation of one layer out of a forward pass and puts it back (:class:`FeatureMapLayout`).
 
     Args:
         model: The model that runs.
@@ -71,9 +127,7 @@ class KeepActivation:
         self, model: nn.Module, layer: str, images: Tensor, replacement: Tensor | None = None
     ) -> None:
         self._layer = layer
-        self._prefix: int = getattr(model, "prefix_tokens", 0)
-        self._channels_last = _channels_last(model, layer)
-        self._height, self._width = images.shape[-2:]
+        self._layout = FeatureMapLayout(model, layer, (images.shape[-2], images.shape[-1]))
         self._replacement = replacement
         self._kept: Tensor | None = None
 
@@ -83,24 +137,16 @@ class KeepActivation:
         Raises:
             InputError: If it holds no feature map, or runs a second time.
         """
-        if not isinstance(activation, Tensor) or activation.ndim not in (3, 4):
-            shape = list(activation.shape) if isinstance(activation, Tensor) else type(activation).__name__
-            raise InputError(f"layer '{self._layer}' holds no feature map [N, C, h, w] but {shape}")
+        torch.set_grad_enabled(True)
+        feature_map = self._layout.read(activation)
         if self._kept is not None:
             raise InputError(
                 f"layer '{self._layer}' runs more than once in a forward pass; choose a module that runs once"
             )
-        torch.set_grad_enabled(True)
-        if activation.ndim == 3:
-            height, width = self._grid(activation)
-            image_tokens = activation[:, self._prefix :].transpose(1, 2).unflatten(2, (height, width))
-            kept = self._keep(image_tokens)
-            tokens = kept.flatten(2).transpose(1, 2)
-            return torch.cat([activation[:, : self._prefix], tokens], dim=1)
-        if self._channels_last:
-            return self._keep(activation.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).clone()
-        # What follows may write in place (ReLU, +=), which must not reach the activation that was kept.
-        return self._keep(activation).clone()
+        if self._replacement is not None:
+            feature_map = self._replacement
+        self._kept = feature_map if feature_map.requires_grad else feature_map.detach().requires_grad_()
+        return self._layout.write(activation, self._kept)
 
     def kept(self) -> Tensor:
         """Return the activation [N, C, h, w].
@@ -111,20 +157,3 @@ class KeepActivation:
         if self._kept is None:
             raise InputError(f"layer '{self._layer}' does not run in a forward pass of this model")
         return self._kept
-
-    def _keep(self, activation: Tensor) -> Tensor:
-        if self._replacement is not None:
-            activation = self._replacement
-        self._kept = activation if activation.requires_grad else activation.detach().requires_grad_()
-        return self._kept
-
-    def _grid(self, tokens: Tensor) -> tuple[int, int]:
-        """Return the (height, width) in tokens of images of these proportions."""
-        count = tokens.shape[1] - self._prefix
-        height = round(sqrt(count * self._height / self._width)) if count > 0 else 0
-        if height < 1 or count % height:
-            raise InputError(
-                f"layer '{self._layer}' holds {tokens.shape[1]} tokens, of which {self._prefix} are not of "
-                "the image; the others do not fill a grid"
-            )
-        return height, count // height

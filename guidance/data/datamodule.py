@@ -1,6 +1,7 @@
 """The three splits of a data set as Lightning wants them: loaders that shuffle, split and resume exactly."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, get_args
@@ -114,6 +115,11 @@ class GuidanceDataModule(pl.LightningDataModule):
         return len(self.classes)
 
     @property
+    def image_size(self) -> int:
+        """Width and height that all images are squashed to, in pixels."""
+        return self._image_size
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """The names of the groups that accuracy is reported for."""
         return self._any_split.groups
@@ -220,6 +226,19 @@ class GuidanceDataModule(pl.LightningDataModule):
         """Return the loader of the test images, each once over all processes."""
         return self._evaluation_loader("test")
 
+    def chosen_loader(
+        self, name: str, indices: Sequence[int], batch_size: int | None = None
+    ) -> DataLoader[PreparedSample]:
+        """Return a loader of some images of a split, in the order given, without their masks.
+
+        Args:
+            name: ``train``, ``val`` or ``test``.
+            indices: Of the images in their data set.
+            batch_size: Images of a batch; that of the data module if None.
+        """
+        prepared = PreparedDataset(self.split(name), self._image_size, cache=self._cache(name))
+        return self._loader(prepared, sampler=indices, batch_size=batch_size or self._batch_size)
+
     def _evaluation_loader(self, name: str) -> DataLoader[PreparedSample]:
         prepared = self.prepared(name)
         rank, world_size = self._process()
@@ -230,7 +249,7 @@ class GuidanceDataModule(pl.LightningDataModule):
         self,
         prepared: PreparedDataset,
         *,
-        sampler: Sampler[int] | None = None,
+        sampler: Sampler[int] | Sequence[int] | None = None,
         batch_sampler: TrainingBatchSampler | None = None,
         batch_size: int = 1,
     ) -> DataLoader[PreparedSample]:

@@ -146,7 +146,7 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     with one_line_errors():
-        register_checkpoint_config(sys.argv[1:], "python -m guidance.explain", required=False)
+        register_checkpoint_config(sys.argv[1:], "python -m guidance.explain", instead=())
         check_overrides("explain", sys.argv[1:])
     main()
     sys.exit(bool(all_problems))

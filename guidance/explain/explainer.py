@@ -11,10 +11,11 @@ from torch import Tensor
 from torchvision.models import ResNet50_Weights
 
 from guidance.attribution import Attributor, BcosContributions
-from guidance.checkpoint import read_checkpoint
+from guidance.building import build_model, build_part
+from guidance.checkpoint import read_checkpoint, told_apart
 from guidance.errors import InputError
 from guidance.models import Classifier, DynamicLinear
-from guidance.run import build_classifier, restore_classifier
+from guidance.run import restore_classifier
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def load_explainer(config: DictConfig, name: str) -> Explainer:
     else:
         _check_pretrained(config)
         classes = tuple(ResNet50_Weights.DEFAULT.meta["categories"])
-        model, attributor = build_classifier(parts, len(classes))
+        model = build_model(parts.model, len(classes))
+        attributor = build_part(parts.attributor, "attributor")
         attributor.check(model)
         exclusive = not any(isinstance(m, DynamicLinear) for m in model.modules())
     model = model.to(_device(config.device)).eval().requires_grad_(False)
@@ -97,14 +99,7 @@ def checkpoint_names(paths: Sequence[str], names: ListConfig | str | None) -> li
         if len(given) != max(1, len(paths)):
             raise InputError(f"names={given} must name each of the {max(1, len(paths))} checkpoints")
         return given
-    if len(paths) < 2:
-        return [Path(path).name for path in paths]
-    parts = [Path(path).with_suffix("").parts for path in paths]
-    while all(len(own) > 1 and own[0] == parts[0][0] for own in parts):
-        parts = [own[1:] for own in parts]
-    while all(len(own) > 1 and own[-1] == parts[0][-1] for own in parts):
-        parts = [own[:-1] for own in parts]
-    return ["/".join(own) for own in parts]
+    return told_apart(paths)
 
 
 def _set_layer(node: DictConfig, layer: str | ListConfig) -> None:

@@ -1,5 +1,6 @@
-"""Figures: attribution maps over their images, and fronts. All are PNGs, written atomically."""
+"""Figures: maps over their images, box plots of scores, and fronts. All are PNGs, written atomically."""
 
+from guidance.figures.boxplots import BoxGroup, draw_box_plots
 from guidance.figures.explanation import ExplanationCell, ExplanationRow, draw_explanation
 from guidance.figures.front import draw_front
 from guidance.figures.gallery import GalleryMap, GalleryRow, draw_gallery
@@ -9,10 +10,12 @@ from guidance.figures.rgba import rgba_explanation
 from guidance.figures.writing import write_figure
 
 __all__ = [
+    "BoxGroup",
     "ExplanationCell",
     "ExplanationRow",
     "GalleryMap",
     "GalleryRow",
+    "draw_box_plots",
     "draw_explanation",
     "draw_front",
     "draw_gallery",

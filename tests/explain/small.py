@@ -47,7 +47,7 @@ def composed(output_dir: Path, *overrides: str, checkpoints: list[Path] | None =
     paths = [str(path) for path in checkpoints or []]
     arguments = [f"paths.output_dir={output_dir}", *overrides]
     given = [f"ckpt_path=[{','.join(paths)}]"] if paths else []
-    register_checkpoint_config(given, "explain", required=False)
+    register_checkpoint_config(given, "explain", instead=())
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         if paths:
             return compose_each("explain", [*given, *arguments], paths)

@@ -163,17 +163,18 @@ def test_command_line(checkpoint: Path, other: Path, tmp_path: Path) -> None:
 
 def test_a_wrong_key_gets_the_right_one(checkpoint: Path) -> None:
     arguments = [f"ckpt_path={checkpoint}", "image=in", "clas=star"]
-    register_checkpoint_config(arguments, "explain", required=False)
+    register_checkpoint_config(arguments, "explain", instead=())
     with pytest.raises(InputError, match=r"unknown key 'clas'. Did you mean 'class'\?"):
         check_overrides("explain", arguments)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_commands_of_the_page_are_right(line: str, checkpoint: Path) -> None:
+def test_commands_of_the_page_are_right(line: str, checkpoint: Path, other: Path) -> None:
     """They compose; what they name need not exist, except checkpoints."""
-    arguments = re.sub(r"outputs/[\w/]+\.ckpt", str(checkpoint), line)
+    arguments = re.sub(r"outputs/[\w/]+\.ckpt", str(checkpoint), line, count=1)
+    arguments = re.sub(r"outputs/[\w/]+\.ckpt", str(other), arguments)
     given = shlex.split(arguments, comments=True)
-    register_checkpoint_config(given, "explain", required=False)
+    register_checkpoint_config(given, "explain", instead=())
     check_overrides("explain", given)
 
 
