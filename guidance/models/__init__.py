@@ -1,4 +1,4 @@
-"""Networks to guide: B-cos and standard ones, with named layers."""
+"""Networks to guide: B-cos, CoDA and standard ones, with named layers."""
 
 from guidance.models.bcos_attention import BcosAttention
 from guidance.models.bcos_classifier import added_bias
@@ -17,6 +17,8 @@ from guidance.models.bcos_vgg import bcos_vgg11
 from guidance.models.bcos_vit import bcos_vit, has_positional_share, positional_share
 from guidance.models.bcosified import bcosified, bcosify
 from guidance.models.classifier import Classifier
+from guidance.models.coda_layers import DynamicAlignmentConv2d
+from guidance.models.coda_net import CodaNet, coda_net, coda_small
 from guidance.models.efficientnet_lite import efficientnet_lite0
 from guidance.models.encoding import AddInverse, Normalize
 from guidance.models.timm_classifier import timm_classifier
@@ -33,6 +35,8 @@ __all__ = [
     "BiasFreeLayerNorm",
     "BiasFreePositionNorm2d",
     "Classifier",
+    "CodaNet",
+    "DynamicAlignmentConv2d",
     "DynamicLinear",
     "Normalize",
     "UncenteredBatchNorm2d",
@@ -46,6 +50,8 @@ __all__ = [
     "bcos_vit",
     "bcosified",
     "bcosify",
+    "coda_net",
+    "coda_small",
     "efficientnet_lite0",
     "explanation_backward",
     "has_positional_share",

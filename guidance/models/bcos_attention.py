@@ -1,42 +1,10 @@
 """Self-attention of B-cos transformers, whose weights are a dynamic factor."""
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
-from guidance.models.bcos_layers import DynamicLinear, explaining
+from guidance.models.bcos_layers import DynamicLinear, dynamic_matmul
 from guidance.models.bcos_linear import BcosLinear
 from guidance.models.bcos_norm import BiasFreeLayerNorm
-
-
-class _DynamicMatmul(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, factor: Tensor, x: Tensor) -> Tensor:
-        ctx.save_for_backward(factor, x)
-        return factor @ x
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        factor, x = ctx.saved_tensors
-        (gradient,) = gradients
-        needs_factor, needs_x = ctx.needs_input_grad
-        factor_gradient = gradient @ x.mT if needs_factor and not explaining() else None
-        return factor_gradient, (factor.mT @ gradient if needs_x else None)
-
-
-def dynamic_matmul(factor: Tensor, x: Tensor) -> Tensor:
-    """Multiply by a matrix that :func:`guidance.models.explanation_backward` treats as a constant.
-
-    Args:
-        factor: [..., T, S].
-        x: [..., S, D], with the same leading dimensions.
-
-    Returns:
-        ``factor @ x``, [..., T, D] in the dtype of ``x``, twice differentiable in both.
-    """
-    out: Tensor = _DynamicMatmul.apply(factor.to(x.dtype), x)
-    return out
 
 
 class BcosAttention(DynamicLinear, nn.Module):

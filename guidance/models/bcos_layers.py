@@ -1,11 +1,11 @@
-"""B-cos layers whose explanations can be trained.
+"""Dynamic linear networks whose explanations can be trained, and the B-cos layers.
 
-A B-cos network is dynamic linear: every layer multiplies a linear map of its input by dynamic factors
-(powers of cosines, inverse standard deviations). Its explanation W(x) is the gradient of a logit with the
+In a dynamic linear network every layer multiplies a linear map of its input by dynamic factors (powers of
+cosines and inverse standard deviations in B-cos networks, whole weight vectors in CoDA networks). Its explanation W(x) is the gradient of a logit with the
 factors held constant. To train on it, the loss must still reach the factors, in the very same graph. So the
-factors are not detached in the forward pass: :func:`dynamic_scale` leaves their gradient out only while
-:func:`explanation_backward` is active, that is, in the explanation's own backward pass. One forward pass
-then serves the logits, the explanation, and the gradients of both.
+factors are not detached in the forward pass: :func:`dynamic_scale` and :func:`dynamic_matmul` leave their
+gradient out only while :func:`explanation_backward` is active, that is, in the explanation's own backward
+pass. One forward pass then serves the logits, the explanation, and the gradients of both.
 """
 
 from collections.abc import Iterator
@@ -76,6 +76,35 @@ def dynamic_scale(x: Tensor, factor: Tensor) -> Tensor:
         ``x * factor``, twice differentiable in both.
     """
     out: Tensor = _DynamicScale.apply(x, factor)
+    return out
+
+
+class _DynamicMatmul(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, factor: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(factor, x)
+        return factor @ x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        factor, x = ctx.saved_tensors
+        (gradient,) = gradients
+        needs_factor, needs_x = ctx.needs_input_grad
+        factor_gradient = gradient @ x.mT if needs_factor and not _explaining else None
+        return factor_gradient, (factor.mT @ gradient if needs_x else None)
+
+
+def dynamic_matmul(factor: Tensor, x: Tensor) -> Tensor:
+    """Multiply by a matrix that :func:`explanation_backward` treats as a constant.
+
+    Args:
+        factor: [..., T, S].
+        x: [..., S, D], with the same leading dimensions.
+
+    Returns:
+        ``factor @ x``, [..., T, D] in the dtype of ``x``, twice differentiable in both.
+    """
+    out: Tensor = _DynamicMatmul.apply(factor.to(x.dtype), x)
     return out
 
 
