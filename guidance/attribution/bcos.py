@@ -1,4 +1,4 @@
-"""B-cos contribution maps."""
+"""Contribution maps of dynamic linear networks: B-cos and CoDA."""
 
 from contextlib import AbstractContextManager
 
@@ -12,9 +12,11 @@ from guidance.models.bcos_layers import DynamicLinear, explanation_backward
 class BcosContributions(InputXGradient):
     """Contributions of the dynamic linear map: ``sum_c a_c * W(a)_kc`` for class k.
 
-    Böhle et al., "B-cos Networks", CVPR 2022. The gradient of the logit with all dynamic factors held
-    constant is the row k of W(a); at the input, the map sums up to the logit minus its bias. A loss on the
-    map still trains the factors (see :mod:`guidance.models.bcos_layers`).
+    Böhle et al., "B-cos Networks", CVPR 2022, and, for CoDA networks, "Convolutional Dynamic Alignment
+    Networks", CVPR 2021, equation 6. The gradient of the logit with all dynamic factors held constant is the
+    row k of W(a); the map sums up to the logit minus its bias. A loss on the map still trains the factors
+    (see :mod:`guidance.models.bcos_layers`). It fits every network whose layers are linear or
+    :class:`guidance.models.DynamicLinear`.
 
     Args:
         layer: Where the map is taken.
@@ -29,9 +31,10 @@ class BcosContributions(InputXGradient):
         super().check(model)
         if not any(isinstance(module, DynamicLinear) for module in model.modules()):
             raise InputError(
-                "attributor=bcos explains B-cos networks (model=bcos_small, bcos_resnet18, bcos_resnext50, "
-                "bcos_densenet121, bcos_vgg11, bcos_convnext_tiny, bcos_vit_s, bcos_vitc_s, or another size "
-                "of these); this model has no B-cos layer: use attributor=ixg or attributor=gradcam"
+                "attributor=bcos explains B-cos networks and other dynamic linear ones (model=bcos_small, "
+                "bcos_resnet18, bcos_resnext50, bcos_densenet121, bcos_vgg11, bcos_convnext_tiny, "
+                "bcos_vit_s, bcos_vitc_s, or another size of these, bcosified, coda_small, coda_net); this "
+                "model has no dynamic linear layer: use attributor=ixg or attributor=gradcam"
             )
 
     def backward_context(self) -> AbstractContextManager[None]:

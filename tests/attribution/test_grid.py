@@ -16,9 +16,11 @@ from guidance.errors import InputError
 from guidance.models import (
     BcosConv2d,
     Classifier,
+    DynamicAlignmentConv2d,
     Normalize,
     bcos_small,
     bcos_vit,
+    coda_small,
     torchvision_classifier,
     xdnn_resnet,
 )
@@ -32,7 +34,7 @@ def table() -> dict[str, list[str]]:
     """Return what the documentation says of each attribution, model by model."""
     text = (ROOT / "docs" / "attributions.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, re.MULTILINE)
-    return {name: [cell.strip() for cell in cells.split("|")[:5]] for name, cells in rows}
+    return {name: [cell.strip() for cell in cells.split("|")[:6]] for name, cells in rows}
 
 
 def vision_transformer() -> Classifier:
@@ -51,6 +53,7 @@ def models() -> list[tuple[str, Classifier, int]]:
     return [
         ("B-cos CNN", bcos_small(3, width=8).eval(), 32),
         ("B-cos ViT", bcos_vit("ti", 3).eval(), 32),
+        ("CoDA", coda_small(3, width=4, rank=4).eval(), 32),
         ("X-DNN", xdnn_resnet(18, 3).eval(), 64),
         ("standard CNN", torchvision_classifier("resnet18", 3).eval(), 64),
         ("standard ViT", vision_transformer().eval(), 32),
@@ -73,7 +76,7 @@ def test_the_table_has_every_attribution() -> None:
     assert sorted(table()) == NAMES
 
 
-@pytest.mark.parametrize("column", range(5))
+@pytest.mark.parametrize("column", range(6))
 @pytest.mark.parametrize("name", NAMES)
 def test_what_the_table_says(name: str, column: int) -> None:
     _, model, side = models()[column]
@@ -110,4 +113,5 @@ def test_the_kinds_are_what_they_are_called() -> None:
     kinds = [any(isinstance(m, BcosConv2d) for m in model.modules()) for _, model, _ in models()]
     assert kinds[0]
     assert not any(kinds[2:])
-    assert any(isinstance(m, nn.ReLU) for m in models()[3][1].modules())
+    assert any(isinstance(m, DynamicAlignmentConv2d) for m in models()[2][1].modules())
+    assert any(isinstance(m, nn.ReLU) for m in models()[4][1].modules())
