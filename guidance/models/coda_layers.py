@@ -60,10 +60,9 @@ class DynamicAlignmentConv2d(DynamicLinear, nn.Module):
             raise unknown_name("model.nonlinearity", nonlinearity, get_args(Nonlinearity))
         self.nonlinearity = nonlinearity
         self.projection = nn.Conv2d(in_channels, rank, kernel_size, stride, padding, bias=False)
-        patch = (in_channels, kernel_size, kernel_size)
-        # Row r * out_channels + o of A belongs to dimension r of unit o.
-        self.expansion = nn.Parameter(torch.empty(rank * out_channels, *patch))
-        self.offset = nn.Parameter(torch.empty(out_channels, *patch))
+        sides = (kernel_size, kernel_size)
+        self.expansion = nn.Parameter(torch.empty(out_channels, rank * in_channels, *sides))
+        self.offset = nn.Parameter(torch.empty(out_channels, in_channels, *sides))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -77,18 +76,23 @@ class DynamicAlignmentConv2d(DynamicLinear, nn.Module):
         """Map [N, C, H, W] to [N, C', H', W']."""
         conv = self.projection
         h = F.pad(conv(x).permute(0, 2, 3, 1), (0, 1), value=1.0)  # [N, H', W', R + 1]
-        columns = torch.cat([self.expansion, self.offset])
-        aligned = F.conv2d(x, columns, None, conv.stride, conv.padding).permute(0, 2, 3, 1)
+        columns = torch.cat([self.expansion.unflatten(1, (-1, x.shape[1])), self.offset.unsqueeze(1)], dim=1)
+        filters = columns.transpose(0, 1).flatten(0, 1)  # [(R + 1) * C', C, height, width]
+        aligned = F.conv2d(x, filters, None, conv.stride, conv.padding).permute(0, 2, 3, 1)
         aligned = aligned.unflatten(-1, (h.shape[-1], -1))  # [N, H', W', R + 1, C']
         out = dynamic_matmul(h.unsqueeze(-2), aligned).squeeze(-2)
-        return dynamic_scale(out, self._rescaling(h)).permute(0, 3, 1, 2)
+        return dynamic_scale(out, self._rescaling(h, columns.flatten(2))).permute(0, 3, 1, 2)
 
-    def _rescaling(self, h: Tensor) -> Tensor:
-        """Return ``||g(w)|| / ||w||`` of all units, at least float32, from [N, H', W', R + 1]."""
+    def _rescaling(self, h: Tensor, columns: Tensor) -> Tensor:
+        """Return ``||g(w)|| / ||w||`` at least float32, [N, H', W', C'].
+
+        Args:
+            h: [N, H', W', R + 1].
+            columns: [C', R + 1, D], D being the number of weights of a patch.
+        """
         with torch.autocast(h.device.type, enabled=False):
             h = h if h.dtype == torch.float64 else h.float()
-            columns = torch.cat([self.expansion, self.offset]).to(h.dtype)
-            columns = columns.unflatten(0, (h.shape[-1], -1)).flatten(2).transpose(0, 1)  # [C', R + 1, D]
+            columns = columns.to(h.dtype)
             gram = columns @ columns.mT
             rounding = 4 * torch.finfo(h.dtype).eps * gram.diagonal(dim1=1, dim2=2).sum(1)
             gram = gram + rounding[:, None, None] * torch.eye(h.shape[-1], dtype=h.dtype, device=h.device)
