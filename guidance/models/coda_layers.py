@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from guidance.errors import unknown_name
 from guidance.models.bcos_layers import DynamicLinear, dynamic_matmul, dynamic_scale
@@ -81,7 +82,11 @@ class DynamicAlignmentConv2d(DynamicLinear, nn.Module):
         aligned = F.conv2d(x, filters, None, conv.stride, conv.padding).permute(0, 2, 3, 1)
         aligned = aligned.unflatten(-1, (h.shape[-1], -1))  # [N, H', W', R + 1, C']
         out = dynamic_matmul(h.unsqueeze(-2), aligned).squeeze(-2)
-        return dynamic_scale(out, self._rescaling(h, columns.flatten(2))).permute(0, 3, 1, 2)
+        # As large as `aligned` and cheaper to compute is what this takes: compute it again, backwards.
+        rescaling = checkpoint(
+            self._rescaling, h, columns.flatten(2), use_reentrant=False, preserve_rng_state=False
+        )
+        return dynamic_scale(out, rescaling).permute(0, 3, 1, 2)
 
     def _rescaling(self, h: Tensor, columns: Tensor) -> Tensor:
         """Return ``||g(w)|| / ||w||`` at least float32, [N, H', W', C'].
