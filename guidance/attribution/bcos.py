@@ -12,8 +12,8 @@ from guidance.models.bcos_layers import DynamicLinear, explanation_backward
 class BcosContributions(InputXGradient):
     """Contributions of the dynamic linear map: ``sum_c a_c * W(a)_kc`` for class k.
 
-    Böhle et al., "B-cos Networks", CVPR 2022, and, for CoDA networks, "Convolutional Dynamic Alignment
-    Networks", CVPR 2021, equation 6. The gradient of the logit with all dynamic factors held constant is the
+    Böhle et al., "B-cos Networks", CVPR 2022, and for CoDA networks Böhle et al., "Convolutional Dynamic
+    Alignment Networks", CVPR 2021. The gradient of the logit with all dynamic factors held constant is the
     row k of W(a); the map sums up to the logit minus its bias. A loss on the map still trains the factors
     (see :mod:`guidance.models.bcos_layers`). It fits every network whose layers are linear or
     :class:`guidance.models.DynamicLinear`.

@@ -34,7 +34,9 @@ def logit_bias(num_classes: int) -> float:
         InputError: If K < 2: a single class has no such bias.
     """
     if num_classes < 2:
-        raise InputError(f"the logit bias -ln(K - 1) needs at least 2 classes; the data set has {num_classes}")
+        raise InputError(
+            f"the logit bias -ln(K - 1) needs at least 2 classes; the data set has {num_classes}"
+        )
     return -log(num_classes - 1)
 
 

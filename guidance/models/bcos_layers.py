@@ -3,9 +3,10 @@
 In a dynamic linear network every layer multiplies a linear map of its input by dynamic factors: powers of
 cosines and inverse standard deviations in a B-cos network, whole weight vectors in a CoDA network. Its
 explanation W(x) is the gradient of a logit with the factors held constant. To train on it, the loss must
-still reach the factors, in the very same graph. So the factors are not detached in the forward pass: :func:`dynamic_scale` and :func:`dynamic_matmul` leave their
-gradient out only while :func:`explanation_backward` is active, that is, in the explanation's own backward
-pass. One forward pass then serves the logits, the explanation, and the gradients of both.
+still reach the factors, in the very same graph. So the factors are not detached in the forward pass:
+:func:`dynamic_scale` and :func:`dynamic_matmul` leave their gradient out only while
+:func:`explanation_backward` is active, that is, in the explanation's own backward pass. One forward pass
+then serves the logits, the explanation, and the gradients of both.
 """
 
 from collections.abc import Iterator

@@ -16,9 +16,9 @@ Nonlinearity = Literal["l2", "squash"]
 class DynamicAlignmentConv2d(DynamicLinear, nn.Module):
     """Convolution of dynamic alignment units: ``g(A B x + b) . x`` at every patch x, for every unit (A, b).
 
-    Böhle, Fritz and Schiele, "Convolutional Dynamic Alignment Networks", CVPR 2021 (arXiv 2104.00032),
-    equations 1 to 3. The weights ``w(x) = A B x + b`` are computed from the patch itself through a bottleneck
-    of R dimensions, whose matrix B all units share. g bounds their norm by 1,
+    Böhle, Fritz and Schiele, "Convolutional Dynamic Alignment Networks", CVPR 2021 (arXiv 2104.00032). The
+    weights ``w(x) = A B x + b`` are computed from the patch itself through a bottleneck of R dimensions, whose
+    matrix B all units share. g bounds their norm by 1,
 
     * ``l2``: ``g(w) = w / ||w||``,
     * ``squash``: ``g(w) = ||w||^2 / (1 + ||w||^2) * w / ||w||``,
@@ -28,10 +28,11 @@ class DynamicAlignmentConv2d(DynamicLinear, nn.Module):
 
     The weights are never formed: with ``h = [B x, 1]`` and the columns ``A_b = [A, b]``, ``w . x`` is
     ``h . (A_b^T x)``, and ``||w||^2`` is ``h^T (A_b^T A_b) h``. So the largest tensors hold R + 1 numbers per
-    unit and position, not one per weight of the patch (C * height * width), and take as much less time.
+    unit and position, not one per weight of the patch (C * height * width); those of ``||w||`` are not kept
+    but computed again in the backward pass.
 
-    Rounding never breaks the bound: ``||w||^2`` has the rounding error of its summands added. A patch of zeros
-    returns zeros, and so do units whose parameters are all zero.
+    Where A B x and b cancel, rounding could break the bound; so ``||w||^2`` has the rounding error of its
+    summands added. A patch of zeros returns zeros, and so do units whose parameters are all zero.
 
     Args:
         in_channels: Channels C of the input.
@@ -82,8 +83,8 @@ class DynamicAlignmentConv2d(DynamicLinear, nn.Module):
         aligned = F.conv2d(x, filters, None, conv.stride, conv.padding).permute(0, 2, 3, 1)
         aligned = aligned.unflatten(-1, (h.shape[-1], -1))  # [N, H', W', R + 1, C']
         out = dynamic_matmul(h.unsqueeze(-2), aligned).squeeze(-2)
-        # As large as `aligned` and cheaper to compute is what this takes: compute it again, backwards.
-        rescaling = checkpoint(
+        # What this takes is as large as `aligned`, and cheaper: computed again, not kept.
+        rescaling: Tensor = checkpoint(
             self._rescaling, h, columns.flatten(2), use_reentrant=False, preserve_rng_state=False
         )
         return dynamic_scale(out, rescaling).permute(0, 3, 1, 2)
@@ -103,8 +104,10 @@ class DynamicAlignmentConv2d(DynamicLinear, nn.Module):
             gram = gram + rounding[:, None, None] * torch.eye(h.shape[-1], dtype=h.dtype, device=h.device)
             product = (h @ gram.permute(1, 2, 0).flatten(1)).unflatten(-1, (h.shape[-1], -1))
             # The constant keeps all derivatives finite where the weights are zero.
-            squares = (h.unsqueeze(-2) @ product).squeeze(-2).clamp(min=0) + 1e-12
-            return squares.rsqrt() if self.nonlinearity == "l2" else squares.sqrt() / (1 + squares)
+            squares: Tensor = (h.unsqueeze(-2) @ product).squeeze(-2).clamp(min=0) + 1e-12
+            if self.nonlinearity == "l2":
+                return squares.rsqrt()
+            return squares.sqrt() / (1 + squares)
 
     def extra_repr(self) -> str:
         """Return the shape of the units and g."""

@@ -55,9 +55,7 @@ class CodaNet(nn.Module):
                 DynamicAlignmentConv2d(
                     inputs, units, kernel_size, stride, kernel_size // 2, rank, nonlinearity
                 )
-                for inputs, (units, rank, kernel_size, stride) in zip(
-                    channels, [*layers, head], strict=True
-                )
+                for inputs, (units, rank, kernel_size, stride) in zip(channels, [*layers, head], strict=True)
             )
         )
 
@@ -106,9 +104,7 @@ def coda_small(
     return _classifier(network, num_classes, {"mid1": 1, "mid2": 3, "mid3": 4, "final": 5})
 
 
-def coda_net(
-    num_classes: int, nonlinearity: Nonlinearity = "squash", temperature: float = 1e5
-) -> Classifier:
+def coda_net(num_classes: int, nonlinearity: Nonlinearity = "squash", temperature: float = 1e5) -> Classifier:
     """Build the CoDA network of nine layers for images of about 224 pixels (L-CoDA in arXiv 2104.00032).
 
     Args:

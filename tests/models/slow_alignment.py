@@ -23,13 +23,15 @@ def dynamic_weights(layer: DynamicAlignmentConv2d, patches: Tensor) -> Tensor:
     a = layer.expansion.reshape(units, rank, -1)
     w = torch.einsum("npr,ord->npod", h, a) + layer.offset.flatten(1)
     norm = w.norm(dim=-1, keepdim=True)
-    return w / norm if layer.nonlinearity == "l2" else norm**2 / (1 + norm**2) * w / norm
+    size = torch.ones_like(norm) if layer.nonlinearity == "l2" else norm**2 / (1 + norm**2)
+    weights: Tensor = size * w / norm
+    return weights
 
 
 def apply_weights(weights: Tensor, patches: Tensor, height: int) -> Tensor:
     """Return [N, C', H', W']."""
-    out = torch.einsum("npod,npd->nop", weights, patches)
-    return out.unflatten(2, (height, -1))
+    out: Tensor = torch.einsum("npod,npd->nop", weights, patches).unflatten(2, (height, -1))
+    return out
 
 
 class TwoPass:

@@ -104,7 +104,8 @@ def test_bound_holds_where_a_b_x_and_b_cancel(
 def test_weights_that_align_reach_the_bound() -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 3, 1, 1, dtype=torch.float64)
-    for nonlinearity, share in (("l2", 1.0), ("squash", 9 / 10)):
+    shares: dict[Nonlinearity, float] = {"l2": 1.0, "squash": 9 / 10}
+    for nonlinearity, share in shares.items():
         layer = DynamicAlignmentConv2d(3, 1, rank=1, nonlinearity=nonlinearity).double()
         with torch.no_grad():
             layer.expansion.zero_()
@@ -179,7 +180,12 @@ def test_no_tensor_holds_the_weights_of_the_patches() -> None:
     layer = DynamicAlignmentConv2d(16, 8, 3, padding=1, rank=4)
     x = torch.rand(2, 16, 12, 12, requires_grad=True)
     kept: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         layer(x)
     assert max(kept) == 2 * 12 * 12 * 8 * (4 + 1)
 

@@ -175,5 +175,5 @@ def test_wrong_options_and_a_single_class_are_refused() -> None:
         coda_small(3, temperature=0)
     with pytest.raises(InputError, match="at least 2 classes; the data set has 1"):
         coda_net(1)
-    with pytest.raises(InputError, match="unknown model.nonlinearity 'squashing'. Did you mean 'squash'"):
+    with pytest.raises(InputError, match=r"unknown model.nonlinearity 'squashing'. Did you mean 'squash'"):
         coda_net(3, nonlinearity="squashing")  # type: ignore[arg-type]
