@@ -17,8 +17,8 @@ class DynamicAlignmentConv2d(DynamicLinear, nn.Module):
     """Convolution of dynamic alignment units: ``g(A B x + b) . x`` at every patch x, for every unit (A, b).
 
     Böhle, Fritz and Schiele, "Convolutional Dynamic Alignment Networks", CVPR 2021 (arXiv 2104.00032). The
-    weights ``w(x) = A B x + b`` are computed from the patch itself through a bottleneck of R dimensions, whose
-    matrix B all units share. g bounds their norm by 1,
+    weights ``w(x) = A B x + b`` are computed from the patch itself through a bottleneck of R dimensions,
+    whose matrix B all units share. g bounds their norm by 1,
 
     * ``l2``: ``g(w) = w / ||w||``,
     * ``squash``: ``g(w) = ||w||^2 / (1 + ||w||^2) * w / ||w||``,

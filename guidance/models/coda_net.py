@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from bcos.modules import LogitLayer
 from torch import Tensor, nn
 
 from guidance.errors import InputError
@@ -47,8 +48,6 @@ class CodaNet(nn.Module):
         super().__init__()
         if not temperature > 0:
             raise InputError(f"the temperature (model.temperature) must be positive; got {temperature}")
-        self.temperature = temperature
-        self.logit_bias = logit_bias(head.units)
         channels = [6, *(layer.units for layer in layers)]
         self.layers = nn.Sequential(
             *(
@@ -58,15 +57,12 @@ class CodaNet(nn.Module):
                 for inputs, (units, rank, kernel_size, stride) in zip(channels, [*layers, head], strict=True)
             )
         )
+        self.logit_layer = LogitLayer(logit_temperature=temperature, logit_bias=logit_bias(head.units))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, 6, H, W] to logits [N, K]."""
-        evidence: Tensor = self.layers(x)
-        return evidence.sum((2, 3)) / self.temperature + self.logit_bias
-
-    def extra_repr(self) -> str:
-        """Return the temperature and the bias."""
-        return f"temperature={self.temperature:g}, logit_bias={self.logit_bias:.3g}"
+        logits: Tensor = self.logit_layer(self.layers(x).sum((2, 3)))
+        return logits
 
 
 def coda_small(

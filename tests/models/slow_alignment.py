@@ -1,5 +1,7 @@
 """Dynamic alignment units the slow way: the weights of every patch are formed, and kept if so wished."""
 
+from math import log
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,8 +44,8 @@ class TwoPass:
     its ordinary gradient is W(x), which depends on the parameters through the recorded weights.
     """
 
-    def __init__(self, network: CodaNet) -> None:
-        self.network = network
+    def __init__(self, network: CodaNet, temperature: float) -> None:
+        self.temperature = temperature
         self.layers = [layer for layer in network.layers if isinstance(layer, DynamicAlignmentConv2d)]
 
     def run(self, x: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
@@ -58,7 +60,7 @@ class TwoPass:
         return self.head(x), weights, inputs
 
     def head(self, evidence: Tensor) -> Tensor:
-        logits: Tensor = evidence.sum((2, 3)) / self.network.temperature + self.network.logit_bias
+        logits: Tensor = evidence.sum((2, 3)) / self.temperature - log(evidence.shape[1] - 1)
         return logits
 
     def maps(self, x: Tensor, classes: Tensor, before: int = 0) -> tuple[Tensor, Tensor]:
@@ -69,6 +71,6 @@ class TwoPass:
         out = leaf
         for layer, given in zip(self.layers[before:], weights[before:], strict=True):
             out = apply_weights(given, patches_of(layer, out), -(-out.shape[2] // layer.projection.stride[0]))
-        evidence = (out.sum((2, 3)) / self.network.temperature).gather(1, classes[:, None]).sum()
+        evidence = (out.sum((2, 3)) / self.temperature).gather(1, classes[:, None]).sum()
         (w,) = torch.autograd.grad(evidence, leaf, create_graph=True)
         return logits, (activation * w).sum(1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from guidance.attribution.bcos import BcosContributions
 from guidance.errors import InputError
 from guidance.losses import EnergyLoss
-from guidance.models import Classifier, CodaNet, coda_net, coda_small, load_start_weights
+from guidance.models import Classifier, CodaNet, added_bias, coda_net, coda_small, load_start_weights
 from guidance.models.coda_layers import Nonlinearity
 from tests.models.bcos_family import assert_close_on_scale
 from tests.models.slow_alignment import TwoPass
@@ -48,8 +48,9 @@ def test_every_layer_explains_the_logit_minus_its_bias(nonlinearity: Nonlinearit
     maps = attributor.attribute_layers(forward, CLASSES)
     evidence = (forward.logits.detach() + log(2)).gather(1, CLASSES[:, None])[:, 0]
     assert evidence.abs().max() > 0.01
+    assert added_bias(model) == -log(2)
     for name, of_layer in maps.items():
-        expected_logits, expected = TwoPass(network_of(model)).maps(
+        expected_logits, expected = TwoPass(network_of(model), temperature=2).maps(
             model.encoding(images), CLASSES, NEXT[name]
         )
         assert_close_on_scale(forward.logits.detach(), expected_logits.detach())
@@ -75,7 +76,7 @@ def test_gradients_of_a_guided_loss_equal_a_slow_reference(nonlinearity: Nonline
     forward = attributor.forward(model, images)
     maps = attributor.attribute(forward, CLASSES, create_graph=True)
     ours = torch.autograd.grad(total(forward.logits, maps), parameters)
-    reference = TwoPass(network_of(model)).maps(model.encoding(images), CLASSES, NEXT[layer])
+    reference = TwoPass(network_of(model), temperature=2).maps(model.encoding(images), CLASSES, NEXT[layer])
     expected = torch.autograd.grad(total(*reference), parameters)
     for gradient, other in zip(ours, expected, strict=True):
         torch.testing.assert_close(gradient, other, rtol=1e-8, atol=1e-9)
@@ -100,11 +101,10 @@ def test_image_without_a_nonzero_channel_has_no_evidence() -> None:
 
 
 def test_temperature_divides_the_evidence() -> None:
-    model = small()
-    images = some_images()
-    evidence = model(images) + log(2)
-    network_of(model).temperature = 20
-    torch.testing.assert_close((model(images) + log(2)) * 10, evidence)
+    cold, images = small(), some_images()
+    hot = coda_small(3, width=4, rank=3, temperature=20).double()
+    hot.load_state_dict(cold.state_dict())
+    torch.testing.assert_close((hot(images) + log(2)) * 10, cold(images) + log(2))
 
 
 def test_untrained_classes_have_the_probability_1_over_k() -> None:
