@@ -107,9 +107,10 @@ def bcosified(
     2024 (arXiv 2411.00715); what is changed and what preserved, see :func:`bcosify`. The logit bias is
     ``-ln(K - 1)``, as in the B-cos networks trained from scratch.
 
-    Without its biases, and with B = 2, a pretrained network is far from what it was: it needs a long
-    fine-tuning on many images (the paper's took up to 90 epochs on ImageNet). Two epochs on a few hundred
-    images do not bring it back.
+    Biases and B both matter: taking away the one or raising the other leaves little of the features of a
+    pretrained network. :class:`guidance.callbacks.AnnealBcosification` begins with exactly the base and does
+    both gradually. What is lost still has to be learned again, on many images (the paper's took up to 90
+    epochs on ImageNet); a few hundred images and a few epochs do not bring it back.
 
     Args:
         base: A ResNet of torchvision (``resnet18``, ``resnext50_32x4d``, ``wide_resnet50_2``, ...), or
@@ -151,16 +152,19 @@ def bcosify(classifier: Classifier, pool: str, head: str, dropout: str | None = 
     - The filters of the first are widened to 6 channels and take in the normalisation of the images:
       ``w (1 - mean) / std`` for x and ``-w mean / std`` for ``1 - x`` add up to ``w (x - mean) / std``, for
       1 is ``x + (1 - x)``. Zero padding is 0 on both sides, so this holds at the border too.
-    - Batch norm neither centres nor shifts (:class:`guidance.models.UncenteredBatchNorm2d`), and has its
-      scale and variance. Its momentum is 0.1, so that a short training finds the statistics of a network
-      that has changed.
+    - Batch norm becomes :class:`~guidance.models.bcosified_layers.BcosifiedBatchNorm2d`, which neither
+      centres nor shifts, with its scale and variance. Its momentum is 0.1, so that a short training finds
+      the statistics of a network that has changed.
     - The classifier becomes a 1x1 convolution before global pooling. Where it is linear this is the same.
-    - Biases, the classifier's too, are left out; a constant ``-ln(K - 1)`` is added to the logits.
+    - Biases, the classifier's too, batch norm's shifts and its running means are multiplied by 0, or by
+      what :func:`~guidance.models.bcosified_layers.set_bias_scale` says; they are constants, which
+      training leaves as they are. The constant ``-ln(K - 1)`` takes the place of the classifier's bias.
     - ReLU, poolings and dropout stay: they multiply by 0 or a constant, given the input. ReLU6 becomes
       :class:`~guidance.models.bcosified_layers.DynamicReLU6`.
 
-    Preserved: with B = 1, outside training, the logits minus the constant are exactly those of the given
-    network with all biases, batch norm's shifts and its running means set to 0.
+    Preserved: with B = 1 and all biases the logits are exactly those of the given network. With B = 1 and
+    none, outside training, the logits minus the constant are exactly those of the given network with its
+    biases, batch norm's shifts and its running means set to 0.
 
     Args:
         classifier: A network of these modules, whose encoding is :class:`guidance.models.Normalize`. It is
