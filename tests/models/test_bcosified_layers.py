@@ -1,5 +1,7 @@
 """Converted layers against torch's own, slow loops, and finite differences."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ from guidance.models.bcosified_layers import (
     set_bias_scale,
     set_exponent,
 )
+from tests.metrics.two_ranks import on_two_ranks
 
 GEOMETRIES = [
     {"kernel_size": 1},
@@ -184,6 +187,26 @@ def test_batch_norm_explained(training: bool) -> None:
     # The second call has other running statistics only in training, where they are not used.
     factor = (ours.weight.detach() / (variance + ours.eps).sqrt())[:, None, None]
     torch.testing.assert_close(w, factor * out, rtol=1e-10, atol=1e-10)
+
+
+def halves(rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the outputs and gradients of one image of two, and the running mean."""
+    ours, _ = norms(0.3, training=True)
+    x = image()[rank : rank + 1].requires_grad_()
+    out = ours(x)
+    (gradient,) = torch.autograd.grad(out.pow(3).sum(), x)
+    return out.detach(), gradient, ours.running_mean
+
+
+def test_batch_norm_on_two_ranks_is_that_of_the_global_batch(tmp_path: Path) -> None:
+    ours, _ = norms(0.3, training=True)
+    x = image().requires_grad_()
+    out = ours(x)
+    (gradient,) = torch.autograd.grad(out.pow(3).sum(), x)
+    for rank, results in enumerate(on_two_ranks(halves, tmp_path)):
+        expected = (out[rank : rank + 1].detach(), gradient[rank : rank + 1], ours.running_mean)
+        for value, one in zip(results, expected, strict=True):
+            torch.testing.assert_close(value, one, rtol=1e-10, atol=1e-10)
 
 
 def test_batch_norm_without_parameters_and_statistics() -> None:
