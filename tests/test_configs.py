@@ -24,7 +24,7 @@ NEEDS = {
     ("attributor", "occlusion"): EVALUATION,
     ("attributor", "rise"): EVALUATION,
     ("attributor", "scorecam"): EVALUATION,
-    ("callbacks", "anneal_exponent"): ["model=bcosified"],
+    ("callbacks", "anneal_bcosification"): ["model=bcosified"],
     ("model", "resnet18"): ["attributor=ixg"],
     ("model", "resnet50"): ["attributor=ixg"],
     ("model", "torchvision"): ["model.name=resnet18", "attributor=ixg"],

@@ -1,8 +1,8 @@
 """What happens around training: checkpoints, the Pareto front, pictures."""
 
-from guidance.callbacks.anneal_exponent import AnnealExponent
+from guidance.callbacks.anneal_bcosification import AnnealBcosification
 from guidance.callbacks.gallery import Gallery
 from guidance.callbacks.last_checkpoint import LastCheckpoint
 from guidance.callbacks.pareto_checkpoint import ParetoCheckpoint
 
-__all__ = ["AnnealExponent", "Gallery", "LastCheckpoint", "ParetoCheckpoint"]
+__all__ = ["AnnealBcosification", "Gallery", "LastCheckpoint", "ParetoCheckpoint"]

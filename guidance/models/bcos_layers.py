@@ -244,7 +244,7 @@ class UncenteredBatchNorm2d(DynamicLinear, nn.BatchNorm2d):
         """Map [N, C, H, W] to the same shape."""
         self._check_input_dim(x)
         if self.training:
-            variance = _batch_variance(x)
+            variance, _ = batch_moments(x)
             momentum = self.momentum if self.momentum is not None else 0.1
             with torch.no_grad():
                 self.num_batches_tracked.add_(1)
@@ -255,16 +255,23 @@ class UncenteredBatchNorm2d(DynamicLinear, nn.BatchNorm2d):
         return dynamic_scale(x, factor[:, None, None])
 
 
-def _batch_variance(x: Tensor) -> Tensor:
-    """Return the biased variance per channel [C] over the batch of all processes, at least float32."""
+def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the biased variance and the mean per channel over the batch of all processes.
+
+    Args:
+        x: [N, C, H, W].
+
+    Returns:
+        Both [C], at least float32.
+    """
     x = x if x.dtype == torch.float64 else x.float()
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return x.var(dim=(0, 2, 3), unbiased=False)
     variance, mean = torch.var_mean(x, dim=(0, 2, 3), unbiased=False)
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return variance, mean
     count = torch.full_like(mean[:1], x.numel() / x.shape[1])
     # Per process: [count, sum, sum of squared deviations from its own mean]. Two rounds keep the global
     # variance free of the cancellation that E[x^2] - E[x]^2 would bring.
     sums: Tensor = all_reduce(torch.cat([count, mean * count]))
     total, global_mean = sums[:1], sums[1:] / sums[:1]
     deviations: Tensor = all_reduce((variance + (mean - global_mean).square()) * count)
-    return deviations / total
+    return deviations / total, global_mean

@@ -74,7 +74,7 @@ def without_biases(network: nn.Module) -> nn.Module:
     return network
 
 
-def small(b: float = 2.0) -> tuple[BcosifiedClassifier, nn.Module]:
+def small(b: float = 2.0, bias_scale: float = 0.0) -> tuple[BcosifiedClassifier, nn.Module]:
     """Return a B-cosified network and the base, in float64, for evaluation."""
     torch.manual_seed(0)
     base = Small().double()
@@ -84,8 +84,8 @@ def small(b: float = 2.0) -> tuple[BcosifiedClassifier, nn.Module]:
     standard = Classifier(base, encoding, K, {"mid1": "features.3"}, head="head")
     copy = Small().double()
     copy.load_state_dict(base.state_dict())
-    network = bcosify(standard, pool="pool", head="head", dropout="dropout", b=b)
-    ours = BcosifiedClassifier(network, K, {"mid1": "features.3", "final": "features"}, b)
+    network = bcosify(standard, pool="pool", head="head", dropout="dropout")
+    ours = BcosifiedClassifier(network, K, {"mid1": "features.3", "final": "features"}, b, bias_scale)
     return ours.double().eval(), copy.eval()
 
 
@@ -93,12 +93,41 @@ def images(size: int = 8, count: int = 2) -> Tensor:
     return torch.rand(count, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
 
-def test_with_exponent_1_it_is_the_base_without_biases() -> None:
-    """At the border too, where padding is the mean colour in both."""
+@pytest.mark.parametrize("training", [False, True])
+def test_with_exponent_1_and_all_biases_it_is_the_base(training: bool) -> None:
+    """The logits are equal, at the border too, and by the statistics of the batch in training."""
+    ours, base = small(b=1, bias_scale=1)
+    expected_norms, norms = (
+        [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        for network in (base, ours)
+    )
+    for norm in (*expected_norms, *norms):
+        norm.train(training)
+        norm.momentum = 0.1
+    expected = base((images() - MEAN) / STD)
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(ours(images()), expected, rtol=1e-12, atol=1e-12)
+    for norm, given in zip(norms, expected_norms, strict=True):
+        torch.testing.assert_close(norm.running_mean, given.running_mean, rtol=1e-12, atol=1e-12)
+
+
+def test_with_exponent_1_and_no_biases_it_is_the_base_without() -> None:
     ours, base = small(b=1)
     expected = without_biases(base)((images() - MEAN) / STD)
     assert expected.abs().max() > 0.1
     torch.testing.assert_close(ours(images()) + log(K - 1), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_biases_are_multiplied() -> None:
+    ours, base = small(b=1, bias_scale=0.25)
+    for module in base.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            module.running_mean.mul_(0.25)
+        if isinstance(getattr(module, "bias", None), nn.Parameter):
+            module.bias.data.mul_(0.25)  # type: ignore[operator]
+    expected = base((images() - MEAN) / STD) - 0.75 * log(K - 1)
+    torch.testing.assert_close(ours(images()), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_what_is_left_out_matters() -> None:
@@ -119,9 +148,9 @@ def test_training_has_the_dropout_of_pooled_features_and_quicker_statistics() ->
     assert [(norm.eps, norm.momentum) for norm in norms] == [(1e-3, 0.1), (1e-5, 0.1)]
 
 
-def scaled_up(b: float) -> BcosifiedClassifier:
+def scaled_up(b: float, bias_scale: float = 0.0) -> BcosifiedClassifier:
     """Return a network whose ReLU6 cuts off a part of its inputs."""
-    ours, _ = small(b)
+    ours, _ = small(b, bias_scale)
     with torch.no_grad():
         ours.get_parameter("network.features.5.weight").mul_(8 * 10 ** (b - 1))
     kept: list[Tensor] = []
@@ -146,10 +175,10 @@ def test_contributions_sum_up_to_the_logit(b: float, layer: str) -> None:
     torch.testing.assert_close(maps.double().sum((1, 2)), expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("b", [1, 1.5, 2])
-def test_gradient_of_a_loss_on_maps_and_logits(b: float) -> None:
+@pytest.mark.parametrize(("b", "bias_scale"), [(1, 0), (1.5, 0.5), (2, 0)])
+def test_gradient_of_a_loss_on_maps_and_logits(b: float, bias_scale: float) -> None:
     """Guided training: the gradient of every kind of parameter against finite differences."""
-    ours = scaled_up(b)
+    ours = scaled_up(b, bias_scale)
     attributor, classes = BcosContributions("input"), torch.tensor([1, 4])
 
     def loss(create_graph: bool) -> Tensor:
@@ -174,9 +203,20 @@ def test_gradient_of_a_loss_on_maps_and_logits(b: float) -> None:
         assert (parameter.grad * direction).sum().item() == pytest.approx(slope, rel=1e-3, abs=1e-7), name
 
 
-def test_exponent_is_part_of_the_state_dict(tmp_path: Path) -> None:
+def test_a_scaled_network_is_no_dynamic_linear_one() -> None:
+    """The sum of the contributions leaves out what is left of the biases."""
+    ours, _ = small(bias_scale=0.5)
+    attributor, classes = BcosContributions("input"), torch.tensor([1, 4])
+    forward = attributor.forward(ours, images())
+    sums = attributor.attribute(forward, classes).double().sum((1, 2))
+    logits = forward.logits.gather(1, classes[:, None])[:, 0] + log(K - 1)
+    assert (sums - logits).abs().min() > 0.01
+
+
+def test_exponent_and_bias_scale_are_part_of_the_state_dict(tmp_path: Path) -> None:
     ours, _ = small()
     ours.set_exponent(1.25)
+    ours.set_bias_scale(0.5)
     before = ours(images())
     torch.save({"state_dict": {f"model.{k}": v for k, v in ours.state_dict().items()}}, tmp_path / "a.ckpt")
 
@@ -184,12 +224,12 @@ def test_exponent_is_part_of_the_state_dict(tmp_path: Path) -> None:
     assert other.exponent == 2
     assert not torch.equal(other(images()), before)
     other.load_state_dict(ours.state_dict())
-    assert other.exponent == 1.25
+    assert (other.exponent, other.bias_scale) == (1.25, 0.5)
     torch.testing.assert_close(other(images()), before, rtol=0, atol=0)
 
     start, _ = small()
     load_start_weights(start, tmp_path / "a.ckpt")
-    assert start.exponent == 1.25
+    assert (start.exponent, start.bias_scale) == (1.25, 0.5)
     torch.testing.assert_close(start(images()), before, rtol=0, atol=0)
 
 
@@ -199,6 +239,14 @@ def test_exponent_below_1_is_refused(b: float) -> None:
     with pytest.raises(InputError, match="must be at least 1"):
         ours.set_exponent(b)
     assert ours.exponent == 2
+
+
+@pytest.mark.parametrize("scale", [-0.5, 2, float("nan")])
+def test_bias_scale_out_of_range_is_refused(scale: float) -> None:
+    ours, _ = small()
+    with pytest.raises(InputError, match="must be from 0 to 1"):
+        ours.set_bias_scale(scale)
+    assert ours.bias_scale == 0
 
 
 def check_base(ours: BcosifiedClassifier, base: Classifier, size: int) -> None:
@@ -212,7 +260,13 @@ def check_base(ours: BcosifiedClassifier, base: Classifier, size: int) -> None:
 
     ours, base = ours.double().eval(), base.double().eval()
     pixels = images(size)
+    expected = base(pixels)
+    ours.set_bias_scale(1)
+    torch.testing.assert_close(
+        ours(pixels), expected, rtol=1e-5, atol=1e-6 * expected.abs().max().item()
+    )  # mean and standard deviation of the images are of float32
     without_biases(base.network)
+    ours.set_bias_scale(0)
     expected = base(pixels)
     assert expected.abs().max() > 1e-3
     torch.testing.assert_close(
@@ -266,6 +320,9 @@ def test_efficientnet_lite0() -> None:
     base = Classifier(network, Normalize(), K, stages, head="_fc")
     head = ours.get_parameter("network._avg_pooling.1.linear.weight").detach()
     base.get_parameter("network._fc.weight").data.copy_(head[:, :, 0, 0])
+    base.get_parameter("network._fc.bias").data.copy_(
+        ours.get_buffer("network._avg_pooling.1.bias") - log(K - 1)
+    )
     check_base(ours, base, 32)
 
 
