@@ -13,6 +13,6 @@ Every text that is given is escaped; only :class:`markupsafe.Markup` is not.
 from guidance.report.page.chart import Chart, Mark, Series, staircase
 from guidance.report.page.page import Page, Panel, Section
 from guidance.report.page.picture import Picture
-from guidance.report.page.table import Cell
+from guidance.report.page.table import Cell, Value
 
-__all__ = ["Cell", "Chart", "Mark", "Page", "Panel", "Picture", "Section", "Series", "staircase"]
+__all__ = ["Cell", "Chart", "Mark", "Page", "Panel", "Picture", "Section", "Series", "Value", "staircase"]
