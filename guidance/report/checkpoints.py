@@ -10,6 +10,8 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
 from guidance.checkpoint import load_weights, read_checkpoint
@@ -149,9 +151,9 @@ def add_test_metrics(points: Sequence[Point], checkpoints: Checkpoints) -> list[
         What could not be evaluated and why, one sentence each.
     """
     problems = []
-    for point in points:
-        if "test/f1_micro" in point.metrics:
-            continue
+    missing = [point for point in points if "test/f1_micro" not in point.metrics]
+    console = Console(stderr=True)
+    for point in track(missing, "evaluating on test", console=console, disable=not console.is_terminal):
         try:
             found = checkpoints.test(point.path)
         except InputError as error:

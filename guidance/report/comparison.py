@@ -98,7 +98,7 @@ class Verdict:
         configuration: Of which.
         kept: The choices that keep F1, by seed.
         highest: Those with the highest EPG, whatever F1 became.
-        text: Sentences.
+        text: One or two sentences, each in a line of its own.
         helped: True if EPG rose clearly at that cost, False if it clearly fell or nothing kept F1, else None.
     """
 
@@ -127,19 +127,19 @@ def judge(configuration: Configuration, max_f1_drop: float) -> Verdict:
     sentences = []
     found = _measured(kept)
     if kept:
-        some = "" if len(kept) == len(highest) else f" (only {len(kept)} of {len(highest)} seeds have one)"
-        sentences.append(f"Giving up at most {allowed}{some}: {_said(kept)}")
+        some = "" if len(kept) == len(highest) else f" (only {len(kept)} of {len(highest)} seeds have such)"
+        sentences.append(f"With at most {allowed} given up{some}: {_said(kept)}")
     else:
         sentences.append(f"No checkpoint keeps within {allowed} of its baseline.")
     if [choice.point for choice in highest] != [choice.point for choice in kept]:
-        sentences.append(f"Whatever it costs, at the highest EPG on val: {_said(highest)}")
+        sentences.append(f"At the highest EPG on val, whatever it costs: {_said(highest)}")
     energy = found[1].get("epg") if found else None
     helped: bool | None = None
     if energy is not None and energy.is_clear and len(kept) == len(highest):
         helped = energy.mean > 0
     elif not kept:
         helped = False
-    return Verdict(configuration, kept, highest, " ".join(sentences), helped)
+    return Verdict(configuration, kept, highest, "\n".join(sentences), helped)
 
 
 def volume_change(configuration: Configuration) -> tuple[float, float | None]:
@@ -169,41 +169,32 @@ def _said(choices: Sequence[Choice]) -> str:
     if measured is None:
         return "EPG was not measured on the baseline."
     split, found = measured
-    numbers = ", ".join(
-        f"{_NAMES[name]} {found[name]}" for name in ("epg", "iou", "f1_micro") if name in found
-    )
-    missing = "" if split == "test" else ", since not all were evaluated on test"
-    count = len(choices)
-    if count == 1:
-        return (
-            f"on {split} {numbers} points against the baseline (one seed{missing}; whether that is more than "
-            "the spread between seeds is not known)."
-        )
-    clear = [_NAMES[name] for name in ("epg", "iou", "f1_micro") if name in found and found[name].is_clear]
-    vague = [
-        _NAMES[name] for name in ("epg", "iou", "f1_micro") if name in found and not found[name].is_clear
-    ]
+    names = [name for name in _NAMES if name in found]
+    numbers = ", ".join(f"{_NAMES[name]} {found[name]}" for name in names)
+    missing = "" if split == "test" else ", not all were evaluated on test"
+    if len(choices) == 1:
+        return f"{numbers} points on {split} (one seed{missing}); how much seeds differ is not known."
+    clear = [_NAMES[name] for name in names if found[name].is_clear]
+    vague = [_NAMES[name] for name in names if not found[name].is_clear]
     return (
-        f"on {split} {numbers} points against the baseline (mean ± sd over {count} seeds{missing}). "
-        + _spread_sentence(clear, vague)
+        f"{numbers} points on {split} (mean ± sd over {len(choices)} seeds{missing}); "
+        f"{_beyond_spread(clear, vague)}."
     )
 
 
-def _spread_sentence(clear: Sequence[str], vague: Sequence[str]) -> str:
-    if not vague:
-        return f"{_changes_of(clear)} exceed{'' if len(clear) > 1 else 's'} twice the spread between seeds."
+def _beyond_spread(clear: Sequence[str], vague: Sequence[str]) -> str:
+    spread = "twice the spread between seeds"
     if not clear:
-        return "No change exceeds twice the spread between seeds."
+        return f"no change exceeds {spread}"
+    some = (
+        f"the change{'s' if len(clear) > 1 else ''} of {_listed(clear)} exceed{'' if len(clear) > 1 else 's'}"
+    )
+    if not vague:
+        return f"{some} {spread}"
     rest = (
         f"{'those' if len(vague) > 1 else 'that'} of {_listed(vague)} do{'' if len(vague) > 1 else 'es'} not"
     )
-    return (
-        f"{_changes_of(clear)} exceed{'' if len(clear) > 1 else 's'} twice the spread between seeds, {rest}."
-    )
-
-
-def _changes_of(names: Sequence[str]) -> str:
-    return f"The change{'s' if len(names) > 1 else ''} of {_listed(names)}"
+    return f"{some} {spread}, {rest}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -27,14 +27,16 @@ class Gallery:
     """Rows of pictures for checkpoints.
 
     Attributes:
-        headings: Of the columns.
-        rows: For each point, image, map of its baseline (if there is one), map of its own.
+        headings: Of the rows.
+        rows: For each point, the images, the maps of its baseline (if there is one), its own maps.
         problems: What could not be drawn and why, one sentence each.
+        first: The point that is shown at first.
     """
 
     headings: dict[Point, list[str]]
     rows: dict[Point, list[list[Picture]]]
     problems: list[str]
+    first: Point | None = None
 
 
 def draw_maps(study: Study, checkpoints: Checkpoints, images: int, most: int, seed: int) -> Gallery:
@@ -47,7 +49,8 @@ def draw_maps(study: Study, checkpoints: Checkpoints, images: int, most: int, se
         most: How many checkpoints of a front at most; of a larger one, some are drawn by the seed.
         seed: Chooses images, classes and checkpoints.
     """
-    gallery = Gallery({}, {}, [])
+    guided = [point for one in study.configurations if not one.is_baseline for point in one.front]
+    gallery = Gallery({}, {}, [], *drawn(guided, 1, seed))
     if images == 0:
         return gallery
     shown: dict[Point, Baseline | None] = {}
@@ -65,10 +68,11 @@ def draw_maps(study: Study, checkpoints: Checkpoints, images: int, most: int, se
         own = _explained(explained, [point.path], checkpoints, images, seed, gallery.problems)
         before = _explained(explained, _paths(baseline), checkpoints, images, seed, gallery.problems)
         if own:
-            gallery.headings[point] = ["image", *(["baseline"] if before else []), "this checkpoint"]
+            gallery.headings[point] = ["Images", *(["Baseline"] if before else []), "This checkpoint"]
             gallery.rows[point] = [
-                [_image(after), *([_map(before[row])] if before else []), _map(after)]
-                for row, after in enumerate(own)
+                [_image(one) for one in own],
+                *([[_map(one) for one in before]] if before else []),
+                [_map(one) for one in own],
             ]
     return gallery
 

@@ -15,8 +15,7 @@ from guidance.report.study import Configuration, Study
 from guidance.report.tables import Summary, volume_per_seed
 from guidance.results import METRIC_NAMES
 
-_SHOWN = ("f1_micro", "epg", "iou", "map", "accuracy", "worst_group_accuracy", "on_object_epg")
-_LIMIT = 12
+_SHOWN = ("f1_micro", "epg", "iou", "accuracy", "worst_group_accuracy")
 
 
 def study_page(
@@ -109,19 +108,14 @@ def _fronts(
     )
     for split in ("val", "test"):
         caption = {
-            "val": "Fronts on val, with the epochs that they beat. Stars: baselines, as each run has one.",
+            "val": "Fronts on val, with the epochs that they beat. Stars: what the runs are compared with.",
             "test": "The same fronts on test, where nothing was chosen.",
         }
         section.charts(front_charts(configurations, dict(colours), split, gallery.rows), caption[split])
-    for configuration in configurations:
-        for point in configuration.front:
-            if point in gallery.rows:
-                _panel(section, point, gallery)
-    for baseline in {b for one in configurations for b in one.baselines if b is not None}:
-        if baseline.point in gallery.rows and baseline.point not in {
-            p for c in configurations for p in c.front
-        }:
-            _panel(section, baseline.point, gallery)
+    for point in _shown_points(configurations, gallery):
+        panel = section.panel(panel_name(point))
+        panel.text(describe(point).replace("\n", "; "))
+        panel.pictures(gallery.rows[point], gallery.headings[point])
     rows = [
         _front_row(configuration, point, gallery)
         for configuration in configurations
@@ -132,10 +126,13 @@ def _fronts(
     section.table(columns, rows, "The checkpoints on the fronts (percent)")
 
 
-def _panel(section: Section, point: Point, gallery: Gallery) -> None:
-    panel = section.panel(panel_name(point))
-    panel.text(describe(point).replace("\n", "; "))
-    panel.pictures(gallery.rows[point], gallery.headings[point])
+def _shown_points(configurations: Sequence[Configuration], gallery: Gallery) -> list[Point]:
+    """Return the points that have maps, first the one that a seed drew."""
+    ordered = sorted(configurations, key=lambda one: one.is_baseline)
+    fronts = [point for configuration in ordered for point in configuration.front]
+    points = [point for point in fronts if point is gallery.first] + fronts
+    points += [one.point for c in ordered for one in c.baselines if one is not None and one.point is not None]
+    return [point for point in dict.fromkeys(points) if point in gallery.rows]
 
 
 def _front_row(configuration: Configuration, point: Point, gallery: Gallery) -> list[Cell | str | float]:
@@ -147,7 +144,7 @@ def _front_row(configuration: Configuration, point: Point, gallery: Gallery) -> 
 
 def _volumes(section: Section, study: Study) -> None:
     section.text(
-        "The volume of (F1, EPG, IoU) on val that a front beats, above the reference point (0, 0, 0): 100 % "
+        "The volume of (F1, EPG, IoU) on val that a front beats, above the reference point (0, 0, 0): 100 % "
         "would be a perfect classifier with perfect maps. More epochs, weights and seeds only add to it, so "
         "compare fronts of as many epochs. The change is against the front of the baselines' epochs."
     )
@@ -174,7 +171,8 @@ def _volumes(section: Section, study: Study) -> None:
 
 def _final_weights(section: Section, summaries: Sequence[Summary]) -> None:
     section.text(
-        "The last epoch of each run, without any choice: mean ± standard deviation over runs, percent."
+        "The last epoch of each run, without any choice: mean ± standard deviation over runs, percent. "
+        "Further metrics are in summary.csv."
     )
     keys = [
         f"{split}/{name}"

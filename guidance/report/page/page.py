@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from guidance.files import write_atomically
 from guidance.report.page.chart import Chart, draw_chart, draw_legend, number_series
-from guidance.report.page.picture import Picture, data_uri, draw_picture
+from guidance.report.page.picture import Picture, data_uri, draw_picture, draw_store
 from guidance.report.page.table import Value, draw_table
 
 Tone = Literal["good", "bad", "neutral"]
@@ -36,6 +36,7 @@ _TEMPLATE = Markup("""\
 <main>
 {sections}
 </main>
+{pictures}
 <div id="tip" role="tooltip" hidden></div>
 <script>{script}</script>
 </body>
@@ -48,6 +49,7 @@ class _Content:
 
     def __init__(self) -> None:
         self._blocks: list[Markup | Panel] = []
+        self._pictures: list[Picture] = []
 
     def add(self, block: Markup) -> None:
         """Add HTML that is right as it is."""
@@ -58,8 +60,9 @@ class _Content:
         self.add(Markup("<p>{}</p>").format(text))
 
     def callout(self, title: str, text: str, tone: Tone = "neutral") -> None:
-        """Add a framed statement, what a reader is to see first."""
-        self.add(Markup('<div class="callout {}"><h3>{}</h3><p>{}</p></div>').format(tone, title, text))
+        """Add a framed statement, what a reader is to see first; each line of the text is a paragraph."""
+        lines = Markup("").join(Markup("<p>{}</p>").format(line) for line in text.splitlines())
+        self.add(Markup('<div class="callout {}"><h3>{}</h3>{}</div>').format(tone, title, lines))
 
     def code(self, text: str) -> None:
         """Add commands or files; one click selects all of it."""
@@ -92,12 +95,16 @@ class _Content:
         """Add a grid of small pictures.
 
         Args:
-            rows: Each of as many pictures as there are columns.
-            headings: Of the columns.
+            rows: Each of as many pictures as there are columns, at most 6.
+            headings: One for each row, above it; or none.
         """
         columns = max((len(row) for row in rows), default=0)
-        cells = [Markup('<div class="heading">{}</div>').format(heading) for heading in headings]
-        cells += [draw_picture(picture) for row in rows for picture in row]
+        cells = []
+        for number, row in enumerate(rows):
+            if headings:
+                cells.append(Markup('<div class="heading">{}</div>').format(headings[number]))
+            cells += [draw_picture(picture) for picture in row]
+            self._pictures += row
         self.add(Markup('<div class="pictures columns-{}">{}</div>').format(columns, Markup("").join(cells)))
 
     def charts(self, charts: Sequence[Chart], caption: str = "") -> None:
@@ -118,6 +125,11 @@ class _Content:
                 caption,
             )
         )
+
+    def all_pictures(self) -> list[Picture]:
+        """Return the small pictures, those in panels too."""
+        inside = [block.all_pictures() for block in self._blocks if isinstance(block, Panel)]
+        return sum(inside, self._pictures)
 
     def _html(self) -> Markup:
         return Markup("\n").join(
@@ -220,6 +232,7 @@ class Page:
                 for section in self._sections
             ),
             sections=Markup("\n").join(section.framed() for section in self._sections),
+            pictures=draw_store(picture for section in self._sections for picture in section.all_pictures()),
         )
 
     def write(self, path: str | Path) -> None:

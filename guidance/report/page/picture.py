@@ -1,7 +1,8 @@
 """Pictures within the page: their bytes are part of it."""
 
 import base64
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +45,25 @@ def data_uri(picture: bytes | str | Path) -> str:
     raise ValueError(f"{name} is no PNG, JPEG or GIF")
 
 
+def picture_id(picture: Picture) -> str:
+    """Return the name under which a page keeps a picture's content; equal contents have one name."""
+    return f"picture-{hashlib.sha256(picture.content).hexdigest()[:20]}"
+
+
+def draw_store(pictures: Iterable[Picture]) -> Markup:
+    """Return the contents that :func:`draw_picture` refers to, each once."""
+    contents = {picture_id(picture): picture for picture in pictures}
+    images = Markup("\n").join(
+        Markup('<image id="{}" width="{}" height="{}" href="{}"/>').format(
+            name, *picture.size, data_uri(picture.content)
+        )
+        for name, picture in contents.items()
+    )
+    return Markup('<svg class="store" aria-hidden="true"><defs>\n{}\n</defs></svg>').format(images)
+
+
 def draw_picture(picture: Picture) -> Markup:
-    """Return a picture with its boxes and caption."""
+    """Return a picture with its boxes and caption; its content must be in the page's store."""
     width, height = picture.size
     boxes = Markup("").join(
         Markup(
@@ -56,5 +74,5 @@ def draw_picture(picture: Picture) -> Markup:
     )
     return Markup(
         '<figure class="picture"><svg viewBox="0 0 {w} {h}" role="img" aria-label="{label}">'
-        '<image width="{w}" height="{h}" href="{uri}"/>{boxes}</svg><figcaption>{label}</figcaption></figure>'
-    ).format(w=width, h=height, uri=data_uri(picture.content), boxes=boxes, label=picture.caption)
+        '<use href="#{name}"/>{boxes}</svg><figcaption>{label}</figcaption></figure>'
+    ).format(w=width, h=height, name=picture_id(picture), boxes=boxes, label=picture.caption)

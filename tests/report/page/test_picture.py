@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from guidance.report.page import Picture
-from guidance.report.page.picture import data_uri, draw_picture
+from guidance.report.page.picture import data_uri, draw_picture, draw_store, picture_id
 
 
 def png(size: tuple[int, int] = (4, 3)) -> bytes:
@@ -35,6 +35,16 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.svg").write_text("<svg onload='alert(1)'/>")
     with pytest.raises(ValueError, match=r"a\.svg' is no PNG, JPEG or GIF"):
         data_uri(tmp_path / "a.svg")
+
+
+def test_equal_contents_are_kept_once() -> None:
+    one, same, other = Picture(png(), (4, 3), "a"), Picture(png(), (4, 3), "b"), Picture(png((5, 3)), (5, 3))
+    store = str(draw_store([one, same, other]))
+    assert store.count("<image ") == 2
+    for picture in (one, same, other):
+        name = picture_id(picture)
+        assert f'<use href="#{name}"/>' in str(draw_picture(picture))
+        assert f'id="{name}"' in store
 
 
 def test_boxes_are_drawn_in_pixels_of_the_picture() -> None:
