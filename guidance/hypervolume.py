@@ -9,13 +9,13 @@ from guidance.pareto import pareto_front
 def hypervolume(points: Tensor, reference: Tensor) -> float:
     """Compute the volume of what is beaten by at least one point and beats the reference point.
 
-    Zitzler and Thiele, PPSN 1998. Exact, by slicing: points are sorted along the last axis, and between two of
-    them the volume is a slab over what the higher ones beat in the other axes. O(n log n) for two objectives,
-    O(n^2 log n) for three.
+    Zitzler and Thiele, PPSN 1998. Exact, by slicing: points are sorted along the last axis, and between two
+    of them the volume is a slab over what the higher ones beat in the other axes. O(n log n) for two
+    objectives, O(n^2 log n) for three.
 
     Args:
-        points: [n, d], d >= 1, larger is better, floating point. Rows with nan count as missing; points that do
-            not beat the reference in every objective add nothing.
+        points: [n, d], d >= 1, larger is better, of any number type. Rows with nan count as missing; points
+            that do not beat the reference in every objective add nothing.
         reference: [d], finite.
 
     Returns:
@@ -26,7 +26,8 @@ def hypervolume(points: Tensor, reference: Tensor) -> float:
     """
     if points.ndim != 2 or points.shape[1] < 1 or reference.shape != points.shape[1:]:
         raise ValueError(
-            f"points must be [n, d] and the reference [d]; got {list(points.shape)} and {list(reference.shape)}"
+            f"points must be [n, d] and the reference [d]; "
+            f"got {list(points.shape)} and {list(reference.shape)}"
         )
     if not reference.isfinite().all():
         raise ValueError(f"the reference must be finite; got {reference.tolist()}")

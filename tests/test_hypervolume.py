@@ -1,4 +1,4 @@
-"""The hypervolume against inclusion and exclusion, Monte Carlo, volumes known by hand, and degenerate fronts."""
+"""The hypervolume against inclusion and exclusion, Monte Carlo, known volumes, and degenerate fronts."""
 
 from itertools import combinations
 

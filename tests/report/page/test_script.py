@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from guidance.report.page import Cell, Chart, Mark, Page, Picture, Series
+from guidance.report.page import Cell, Chart, Mark, Page, Picture, Series, Value
 from tests.report.browser import CHROMIUM, Browser, browser
 from tests.report.page.test_picture import png
 
@@ -22,7 +22,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     section.charts(charts)
     for name in "ab":
         section.panel(name).pictures([[Picture(png((40, 40)), (40, 40), f"map {name}")]], ["Maps"])
-    rows = [["x", Cell("9 ± 1", 9.0)], ["z", 10], ["y", None], ["w", Cell("b", shows="b")]]
+    rows: list[list[Value]] = [["x", Cell("9 ± 1", 9.0)], ["z", 10], ["y", None], ["w", Cell("b", shows="b")]]
     page.section("Table").table(["name", "EPG"], rows)
     page.write(folder / "page.html")
     with browser(folder / "profile") as page_in_browser:
