@@ -83,9 +83,9 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     Paths and other keys that do not matter are left out, and so is a key that repeats what another one says.
     """
     skipped = [key for key in NOT_COMPARED if key not in ("loss.weight", "trainer.max_epochs", "seed")]
-    tables = [{key: json.dumps(value, default=str) for key, value in run.config.items()} for run in runs]
+    tables = [_told(run, runs) for run in runs]
     return {
-        key: [_readable(value) for value in values]
+        key.removesuffix("._target_"): [_readable(value) for value in values]
         for key, values in _differing(tables).items()
         if not _within(key, skipped)
     }
@@ -131,6 +131,20 @@ def _within(key: str, parents: Iterable[str]) -> bool:
 def _with_parents(key: str) -> list[str]:
     parts = key.split(".")
     return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+
+
+def _told(run: Run, runs: Sequence[Run]) -> dict[str, str]:
+    """Return a configuration as JSON values; of a checkpoint that one of the runs wrote, that run's name."""
+    table = {key: json.dumps(value, default=str) for key, value in run.config.items()}
+    if "loss.localization" in table:  # null; where there is a loss, only the keys below are there
+        table["loss.localization._target_"] = table.pop("loss.localization")
+    for key in [key for key in table if key.endswith(".checkpoint") and run.config[key]]:
+        path = run.absolute(str(run.config[key]))
+        source = source_of(path, runs)
+        table[key] = json.dumps(
+            f"{source.name}/{PurePath(path).relative_to(source.home)}" if source else path
+        )
+    return table
 
 
 def _differing(tables: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:

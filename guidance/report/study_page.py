@@ -106,16 +106,18 @@ def _fronts(
         "F1, EPG and IoU on val at once; lines join those that no other beats in a chart's two metrics. "
         + ("Click a point to see its maps." if gallery.rows else "")
     )
-    for split in ("val", "test"):
-        caption = {
-            "val": "Fronts on val, with the epochs that they beat. Stars: what the runs are compared with.",
-            "test": "The same fronts on test, where nothing was chosen.",
-        }
-        section.charts(front_charts(configurations, dict(colours), split, gallery.rows), caption[split])
+    section.charts(
+        front_charts(configurations, dict(colours), "val", gallery.rows),
+        "Fronts on val, with the epochs that they beat. Stars: what the runs are compared with.",
+    )
     for point in _shown_points(configurations, gallery):
         panel = section.panel(panel_name(point))
         panel.text(describe(point).replace("\n", "; "))
         panel.pictures(gallery.rows[point], gallery.headings[point])
+    section.charts(
+        front_charts(configurations, dict(colours), "test", gallery.rows),
+        "The same fronts on test, where nothing was chosen.",
+    )
     rows = [
         _front_row(configuration, point, gallery)
         for configuration in configurations

@@ -136,3 +136,13 @@ def test_differences_leave_out_what_repeats_another_key(tmp_path: Path) -> None:
         tmp_path / "b", data__image_size=64, data__module__image_size=64, paths__output_dir="/x", seed=1
     )
     assert differences([one, other]) == {"seed": ["0", "1"], "data.image_size": ["32", "64"]}
+
+
+def test_differences_name_runs_instead_of_their_checkpoints(tmp_path: Path) -> None:
+    runs, _ = find_runs([write_study(tmp_path)])
+    found = differences([runs[0], runs[2]])
+    assert found["loss.localization"] == ["null", "EnergyLoss"]
+    assert differences(runs)["model.checkpoint"] == [
+        *("null", "null", "baseline/0/checkpoints/best.ckpt", "baseline/1/checkpoints/best.ckpt"),
+        *("baseline/0/checkpoints/best.ckpt", "baseline/1/checkpoints/best.ckpt"),
+    ]
