@@ -58,7 +58,8 @@ def select(
         choices = [choice for one in compared for choice in choose(one, max_f1_drop)]
         if choices:
             best = max(choices, key=lambda choice: choice.point.metrics["val/epg"])
-            problems = add_test_metrics([best.point], Checkpoints(data_root))
+            points = [point for point in (best.point, best.baseline.point) if point is not None]
+            problems = add_test_metrics(points, Checkpoints(data_root))
             selections.append(Selection([one.name for one in compared], best, " ".join(problems)))
             continue
         if not compared:
