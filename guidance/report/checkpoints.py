@@ -21,7 +21,7 @@ from guidance.explained_pairs import choose_pairs, explain_pairs
 from guidance.files import write_json
 from guidance.maps import energy_in_mask
 from guidance.module import GuidedClassifier
-from guidance.report.run_folder import Metrics, Point
+from guidance.report.run import Metrics, Point
 from guidance.run import build_data, build_module, build_trainer, evaluate_splits, quiet
 
 log = logging.getLogger(__name__)

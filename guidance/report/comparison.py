@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guidance.report.run_folder import OBJECTIVES, Point
+from guidance.report.run import OBJECTIVES, Point
 from guidance.report.study import Baseline, Configuration, mean_and_spread, volume
 
 _NAMES = {"epg": "EPG", "iou": "IoU", "f1_micro": "F1"}

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 from guidance.errors import unknown_name
-from guidance.report.run_folder import Run
+from guidance.report.run import Run
 
 NOT_COMPARED = (
     # What a front is taken across.

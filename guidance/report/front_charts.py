@@ -8,7 +8,7 @@ import torch
 from guidance.pareto import pareto_front
 from guidance.report.page import Chart, Mark, Series, staircase
 from guidance.report.page.chart import Shape
-from guidance.report.run_folder import Point
+from guidance.report.run import Point
 from guidance.report.study import Baseline, Configuration
 
 _SHAPES: tuple[Shape, ...] = ("circle", "square", "diamond", "triangle")

@@ -16,7 +16,7 @@ from guidance.figures import overlay
 from guidance.randomness import permutation
 from guidance.report.checkpoints import Checkpoints, Explained
 from guidance.report.page import Picture
-from guidance.report.run_folder import Point
+from guidance.report.run import Point
 from guidance.report.study import Baseline, Study
 
 _PNG_UP_TO = 96  # pixels; larger pictures are smaller as JPEG

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from guidance.report.page import Chart, Mark, Series
-from guidance.report.run_folder import Run
+from guidance.report.run import Run
 from guidance.report.study import Configuration, Study
 
 _CURVES = {

@@ -9,7 +9,8 @@ from guidance.files import write_atomically, write_json
 from guidance.report.checkpoints import Checkpoints, add_test_metrics
 from guidance.report.comparison import Verdict, choose, judge
 from guidance.report.gallery import draw_maps
-from guidance.report.run_folder import Point, find_runs
+from guidance.report.run import Point
+from guidance.report.run_folder import find_runs
 from guidance.report.study import Study, make_study
 from guidance.report.study_page import study_page
 from guidance.report.tables import Summary, as_json, points_csv, summarize, summary_csv

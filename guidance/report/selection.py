@@ -11,7 +11,7 @@ from rich.table import Table
 from guidance.report.checkpoints import Checkpoints, add_test_metrics
 from guidance.report.comparison import Choice, choose
 from guidance.report.report import check_f1_drop, read_study
-from guidance.report.run_folder import OBJECTIVES
+from guidance.report.run import OBJECTIVES
 from guidance.results import METRIC_NAMES
 
 

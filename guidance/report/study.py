@@ -20,7 +20,7 @@ from guidance.report.configuration import (
     measurement_key,
     source_of,
 )
-from guidance.report.run_folder import OBJECTIVES, Metrics, Point, Run, UnfinishedRun
+from guidance.report.run import OBJECTIVES, Metrics, Point, Run, UnfinishedRun
 
 REFERENCE = (0.0, 0.0, 0.0)
 """The reference point of hypervolumes: no F1, no EPG, no IoU."""

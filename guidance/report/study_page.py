@@ -10,7 +10,7 @@ from guidance.report.front_charts import describe, front_charts, panel_name
 from guidance.report.gallery import Gallery
 from guidance.report.learning_curves import learning_curves
 from guidance.report.page import Cell, Page, Section, Value
-from guidance.report.run_folder import Point, Run
+from guidance.report.run import Point, Run
 from guidance.report.study import Configuration, Study
 from guidance.report.tables import Summary, volume_per_seed
 from guidance.results import METRIC_NAMES

@@ -8,7 +8,7 @@ from typing import Any
 
 from guidance.report.comparison import Verdict, volume_change
 from guidance.report.configuration import differences
-from guidance.report.run_folder import OBJECTIVES, Point, Run
+from guidance.report.run import OBJECTIVES, Point, Run
 from guidance.report.study import REFERENCE, Configuration, Study, mean_and_spread, volume
 from guidance.results import METRIC_NAMES
 

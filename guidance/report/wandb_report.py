@@ -8,7 +8,7 @@ import wandb
 
 from guidance.figures import draw_front
 from guidance.report.front_charts import describe
-from guidance.report.run_folder import OBJECTIVES
+from guidance.report.run import OBJECTIVES
 from guidance.report.study import Study
 from guidance.report.tables import Summary
 from guidance.wandb_logger import wandb_logger

@@ -14,7 +14,8 @@ from guidance.report.configuration import (
     measurement_key,
     source_of,
 )
-from guidance.report.run_folder import Run, find_runs, read_run
+from guidance.report.run import Run
+from guidance.report.run_folder import find_runs, read_run
 from tests.report.run_folders import write_run, write_study
 
 POINT = [(0.5, 0.3, 0.1)]

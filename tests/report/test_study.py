@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from guidance.report.run_folder import Point, Run, find_runs
+from guidance.report.run import Point, Run
+from guidance.report.run_folder import find_runs
 from guidance.report.study import find_baseline, make_study, mean_and_spread, merged_front, volume
 from tests.report.run_folders import write_run, write_study
 
