@@ -10,6 +10,8 @@ from guidance.report.study import Baseline, Configuration, mean_and_spread, volu
 _NAMES = {"epg": "EPG", "iou": "IoU", "f1_micro": "F1"}
 _CLEAR = 2.0
 """A change counts as larger than the spread from here on, in standard deviations over seeds."""
+_ENOUGH = 3
+"""Of fewer seeds the spread is told, but nothing is concluded from it."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ class Verdict:
         kept: The choices that keep F1, by seed.
         highest: Those with the highest EPG, whatever F1 became.
         text: One or two sentences, each in a line of its own.
-        helped: True if EPG rose clearly at that cost, False if it clearly fell or nothing kept F1, else None.
+        helped: Over at least three seeds, True if EPG rose clearly at that cost, False if it clearly fell;
+            False if nothing kept F1; else None.
     """
 
     configuration: Configuration
@@ -135,7 +138,7 @@ def judge(configuration: Configuration, max_f1_drop: float) -> Verdict:
         sentences.append(f"At the highest EPG on val, whatever it costs: {_said(highest)}")
     energy = found[1].get("epg") if found else None
     helped: bool | None = None
-    if energy is not None and energy.is_clear and len(kept) == len(highest):
+    if energy is not None and energy.is_clear and _ENOUGH <= len(kept) == len(highest):
         helped = energy.mean > 0
     elif not kept:
         helped = False
@@ -174,10 +177,11 @@ def _said(choices: Sequence[Choice]) -> str:
     missing = "" if split == "test" else ", not all were evaluated on test"
     if len(choices) == 1:
         return f"{numbers} points on {split} (one seed{missing}); how much seeds differ is not known."
+    only = "only " if len(choices) < _ENOUGH else ""
     clear = [_NAMES[name] for name in names if found[name].is_clear]
     vague = [_NAMES[name] for name in names if not found[name].is_clear]
     return (
-        f"{numbers} points on {split} (mean ± sd over {len(choices)} seeds{missing}); "
+        f"{numbers} points on {split} (mean ± sd over {only}{len(choices)} seeds{missing}); "
         f"{_beyond_spread(clear, vague)}."
     )
 

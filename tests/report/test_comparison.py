@@ -67,17 +67,17 @@ def test_a_clear_change_exceeds_two_standard_deviations() -> None:
 
 
 def test_the_verdict_on_a_clear_gain(tmp_path: Path) -> None:
-    verdict = judge(guided(write_pairs(tmp_path, [0.4, 0.42])), 0.01)
+    verdict = judge(guided(write_pairs(tmp_path, [0.4, 0.42, 0.41])), 0.01)
     assert verdict.helped is True
     assert verdict.text == (
-        "With at most 1 point of F1 on val given up: EPG +31.0 ± 1.4, IoU +10.0 ± 0.0, F1 −10.0 ± 0.0 points "
-        "on test (mean ± sd over 2 seeds); the changes of EPG, IoU and F1 exceed twice the spread between "
+        "With at most 1 point of F1 on val given up: EPG +31.0 ± 1.0, IoU +10.0 ± 0.0, F1 −10.0 ± 0.0 points "
+        "on test (mean ± sd over 3 seeds); the changes of EPG, IoU and F1 exceed twice the spread between "
         "seeds."
     )
 
 
 def test_the_verdict_on_a_gain_within_the_spread(tmp_path: Path) -> None:
-    verdict = judge(guided(write_pairs(tmp_path, [0.1, 0.5])), 0.01)
+    verdict = judge(guided(write_pairs(tmp_path, [0.1, 0.5, 0.3])), 0.01)
     assert verdict.helped is None
     assert (
         "the changes of IoU and F1 exceed twice the spread between seeds, that of EPG does not"
@@ -86,7 +86,13 @@ def test_the_verdict_on_a_gain_within_the_spread(tmp_path: Path) -> None:
 
 
 def test_the_verdict_on_a_loss(tmp_path: Path) -> None:
-    assert judge(guided(write_pairs(tmp_path, [0.01, 0.02])), 0.01).helped is False
+    assert judge(guided(write_pairs(tmp_path, [0.01, 0.02, 0.01])), 0.01).helped is False
+
+
+def test_nothing_is_concluded_from_two_seeds(tmp_path: Path) -> None:
+    verdict = judge(guided(write_pairs(tmp_path, [0.4, 0.41])), 0.01)
+    assert verdict.helped is None
+    assert "(mean ± sd over only 2 seeds)" in verdict.text
 
 
 def test_one_seed_says_nothing_about_the_spread(tmp_path: Path) -> None:
@@ -116,7 +122,7 @@ def test_where_test_is_not_known_val_is_told(tmp_path: Path) -> None:
     configuration = guided(write_pairs(tmp_path, [0.4, 0.42]))
     del configuration.points[0].metrics["test/epg"]
     assert (
-        "points on val (mean ± sd over 2 seeds, not all were evaluated on test)"
+        "points on val (mean ± sd over only 2 seeds, not all were evaluated on test)"
         in judge(configuration, 0.01).text
     )
 

@@ -34,7 +34,7 @@ def rows_below(page: str, heading: str) -> list[list[str]]:
 def test_the_answer_stands_first(tmp_path: Path) -> None:
     page = page_of(write_study(tmp_path))
     answer = page.split("<h2>Answer</h2>")[1].split("</section>")[0]
-    assert '<div class="callout good"><h3>Energy (weights 0.1, 1; 2 seeds)</h3>' in answer
+    assert '<div class="callout neutral"><h3>Energy (weights 0.1, 1; 2 seeds)</h3>' in answer
     assert "EPG +20.1 ± 0.1" in answer
     assert "6 runs in 2 configurations" in page
     assert page.index("<h2>Answer</h2>") < page.index("<h2>Fronts</h2>")
