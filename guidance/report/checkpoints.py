@@ -11,7 +11,6 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from guidance.checkpoint import load_weights, read_checkpoint
@@ -21,8 +20,9 @@ from guidance.explained_pairs import choose_pairs, explain_pairs
 from guidance.files import write_json
 from guidance.maps import energy_in_mask
 from guidance.module import GuidedClassifier
+from guidance.progress import progress_over
 from guidance.report.run import Metrics, Point
-from guidance.run import build_data, build_module, build_trainer, evaluate_splits, quiet
+from guidance.run import build_data, build_module, build_trainer, evaluate_splits, quiet_lightning
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Checkpoints:
         self.data_root = data_root
         self._opened: dict[str, GuidanceDataModule] = {}
         self._pairs: dict[tuple[str, int, int], tuple[Batch, Tensor] | None] = {}
-        quiet()
+        quiet_lightning()
 
     def test(self, path: Path) -> Metrics:
         """Evaluate a checkpoint on the test split.
@@ -153,14 +153,15 @@ def add_test_metrics(points: Sequence[Point], checkpoints: Checkpoints) -> list[
     problems = []
     missing = [point for point in points if "test/f1_micro" not in point.metrics]
     console = Console(stderr=True)
-    for point in track(missing, "evaluating on test", console=console, disable=not console.is_terminal):
-        try:
-            found = checkpoints.test(point.path)
-        except InputError as error:
-            problems.append(f"{point.run.name}, epoch {point.epoch} has no test metrics: {error}")
-            continue
-        point.metrics |= {key: value for key, value in found.items() if key.startswith("test/")}
-        _keep(point, found)
+    with progress_over(missing, "evaluating on test", shown=bool(missing), console=console) as remaining:
+        for point in remaining:
+            try:
+                found = checkpoints.test(point.path)
+            except InputError as error:
+                problems.append(f"{point.run.name}, epoch {point.epoch} has no test metrics: {error}")
+                continue
+            point.metrics |= {key: value for key, value in found.items() if key.startswith("test/")}
+            _keep(point, found)
     return problems
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from rich.console import Console
-from rich.progress import track
 
 from guidance.errors import InputError
 from guidance.figures import overlay
+from guidance.progress import progress_over
 from guidance.randomness import permutation
 from guidance.report.checkpoints import Checkpoints, Explained
 from guidance.report.page import Picture
@@ -62,18 +62,17 @@ def draw_maps(study: Study, checkpoints: Checkpoints, images: int, most: int, se
             shown[point] = None if configuration.is_baseline else configuration.baseline_of(point.run)
     console = Console(stderr=True)
     explained: dict[Path, list[Explained]] = {}
-    for point, baseline in track(
-        shown.items(), "drawing maps", console=console, disable=not console.is_terminal
-    ):
-        own = _explained(explained, [point.path], checkpoints, images, seed, gallery.problems)
-        before = _explained(explained, _paths(baseline), checkpoints, images, seed, gallery.problems)
-        if own:
-            gallery.headings[point] = ["Images", *(["Baseline"] if before else []), "This checkpoint"]
-            gallery.rows[point] = [
-                [_image(one) for one in own],
-                *([[_map(one) for one in before]] if before else []),
-                [_map(one) for one in own],
-            ]
+    with progress_over(shown.items(), "drawing maps", total=len(shown), console=console) as pairs:
+        for point, baseline in pairs:
+            own = _explained(explained, [point.path], checkpoints, images, seed, gallery.problems)
+            before = _explained(explained, _paths(baseline), checkpoints, images, seed, gallery.problems)
+            if own:
+                gallery.headings[point] = ["Images", *(["Baseline"] if before else []), "This checkpoint"]
+                gallery.rows[point] = [
+                    [_image(one) for one in own],
+                    *([[_map(one) for one in before]] if before else []),
+                    [_map(one) for one in own],
+                ]
     return gallery
 
 
