@@ -88,9 +88,8 @@ def print_selection(console: Console, selections: Sequence[Selection], max_f1_dr
             _say(console, f"none qualifies: {selection.problem}")
             continue
         point, baseline = selection.chosen.point, selection.chosen.baseline
-        table = Table(
-            title=f"Highest EPG on val at F1 at most {100 * max_f1_drop:g} points below the baseline"
-        )
+        _say(console, f"highest EPG on val, F1 at most {100 * max_f1_drop:g} points below the baseline's:")
+        table = Table()
         for column in ("percent", "baseline", "chosen", "change"):
             table.add_column(column, justify="left" if column == "percent" else "right")
         for split in ("val", "test"):
