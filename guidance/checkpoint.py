@@ -47,7 +47,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError) as error:
+        # A LookupError: the first bytes happened to name something that was never stored.
         raise InputError(f"ckpt_path: {path} is not a readable checkpoint: {error}") from error
     own = content.get("guidance") if isinstance(content, Mapping) else None
     if own is None:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from guidance import __version__
 
-_TABLE = {
+METRIC_NAMES = {
     "f1_micro": "F1 (micro)",
     "f1_macro": "F1 (macro)",
     "map": "mAP",
@@ -23,6 +23,7 @@ _TABLE = {
     "mean_group_accuracy": "mean-group accuracy",
     "worst_group_accuracy": "worst-group accuracy",
 }
+"""What is reported of a split, in the order of the tables."""
 _LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "bcos", "numpy")
 
 
@@ -94,7 +95,7 @@ def _rows(metrics: Mapping[str, float], splits: list[str]) -> list[tuple[str, st
     """Return the keys to show, without their split, and their names; those of one layer each follow suit."""
     keys = list(dict.fromkeys(key.partition("/")[2] for key in metrics if key.partition("/")[0] in splits))
     rows = []
-    for base, name in _TABLE.items():
+    for base, name in METRIC_NAMES.items():
         for key in keys:
             metric, at, layer = key.partition("@")
             if metric == base:

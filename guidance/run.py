@@ -72,7 +72,7 @@ def train(config: DictConfig) -> dict[str, Any]:
             config, trainer, module, datamodule, output_dir, resumed=checkpoint is not None
         )
         trainer.fit(module, datamodule, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
-        after = _evaluate_splits(trainer, module, datamodule, _SPLITS)
+        after = evaluate_splits(trainer, module, datamodule, _SPLITS)
         results = after | {f"before/{k}": v for k, v in (before or {}).items()} | provenance(config.seed)
         if trainer.is_global_zero:
             write_json(output_dir / "results.json", results)
@@ -113,7 +113,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     module = build_module(config, datamodule, start_weights=False)
     load_weights(module, content)
     trainer = build_trainer(config, [], [])
-    results = _evaluate_splits(trainer, module, datamodule, (config.split,), keep_threshold=True)
+    results = evaluate_splits(trainer, module, datamodule, (config.split,), keep_threshold=True)
     results |= {"checkpoint": str(path)} | provenance(config.seed)
     if trainer.is_global_zero:
         output_dir = Path(config.paths.output_dir)
@@ -248,14 +248,22 @@ def _check_fits(module: GuidedClassifier, checkpoint: Path) -> int:
 # Evaluation -------------------------------------------------------------------------------------------------
 
 
-def _evaluate_splits(
+def evaluate_splits(
     trainer: pl.Trainer,
     module: GuidedClassifier,
     datamodule: GuidanceDataModule,
     splits: tuple[str, ...],
     keep_threshold: bool = False,
 ) -> dict[str, float]:
-    """Return the flat metrics of the current weights."""
+    """Return the flat metrics of the current weights.
+
+    Args:
+        trainer: Its loggers get them too.
+        module: Has the weights.
+        datamodule: Has the splits.
+        splits: ``val``, ``test`` or both.
+        keep_threshold: Whether the IoU's threshold stays as it is when val is evaluated.
+    """
     module.results.clear()
     module.keep_threshold = keep_threshold
     for split in splits:
@@ -280,7 +288,7 @@ def _evaluate_start(
     if resumed and path.is_file():
         stored = json.loads(path.read_text())
         return {key: math.nan if value is None else value for key, value in stored.items()}
-    before = _evaluate_splits(trainer, module, datamodule, _SPLITS)
+    before = evaluate_splits(trainer, module, datamodule, _SPLITS)
     if trainer.is_global_zero:
         write_json(path, before)
     return before
@@ -299,5 +307,5 @@ def _test_front(
             found = {}
             for point in pareto.front:
                 load_weights(module, read_checkpoint(pareto.dirpath / point["checkpoint"]))
-                found[point["checkpoint"]] = _evaluate_splits(trainer, module, datamodule, ("test",))
+                found[point["checkpoint"]] = evaluate_splits(trainer, module, datamodule, ("test",))
             pareto.add_test_metrics(trainer, found)

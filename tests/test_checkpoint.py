@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from guidance.checkpoint import named_checkpoints, portable_config, register_checkpoint_config, told_apart
+from guidance.checkpoint import (
+    named_checkpoints,
+    portable_config,
+    read_checkpoint,
+    register_checkpoint_config,
+    told_apart,
+)
 from guidance.errors import InputError
 from tests.explain.small import composed, write_checkpoint
 
@@ -83,3 +89,10 @@ def test_each_checkpoint_brings_its_own_parts(tmp_path: Path) -> None:
     assert one.attributor._target_ != two.attributor._target_
     assert (one.data.image_size, two.data.image_size) == (64, 64)
     assert (one.ckpt_path, two.ckpt_path) == tuple(map(str, named))
+
+
+@pytest.mark.parametrize("content", [b"", b"half a checkpoi", b"PK\x03\x04", b"\x80\x02", bytes(100)])
+def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.ckpt").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.ckpt is not a readable checkpoint"):
+        read_checkpoint(tmp_path / "a.ckpt")

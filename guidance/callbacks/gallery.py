@@ -10,14 +10,13 @@ from pytorch_lightning.loggers import WandbLogger
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from guidance.attribution import attribute_pairs
-from guidance.data import Batch, GuidanceDataModule, collate
+from guidance.data import Batch, GuidanceDataModule
 from guidance.errors import InputError
+from guidance.explained_pairs import choose_pairs, explain_pairs
 from guidance.figures import GalleryMap, GalleryRow, draw_gallery
 from guidance.files import write_atomically
 from guidance.metrics import energy_in_mask
 from guidance.module import GuidedClassifier
-from guidance.randomness import permutation
 
 
 class Gallery(Callback):
@@ -86,37 +85,13 @@ class Gallery(Callback):
 
     def _explain(self, trainer: pl.Trainer, module: GuidedClassifier) -> tuple[Tensor, Tensor]:
         """Return maps [n, h, w] and probabilities [n] of the chosen pairs, on the CPU."""
-        batch, classes = self._choose(trainer, module)
-        images = batch.images.to(module.device).to(module.dtype) / 255
-        rows = torch.arange(len(batch), device=module.device)
-        training = module.training
-        module.eval()
-        try:
-            logits, layers = attribute_pairs(
-                module.attributor, module.model, images, rows, classes.to(module.device)
-            )
-        finally:
-            module.train(training)
-        maps = layers[module.attributor.layers[0]]
-        probabilities = logits.sigmoid().cpu().gather(1, classes[:, None])[:, 0]
-        return maps.cpu(), probabilities
+        return explain_pairs(module, *self._choose(trainer, module))
 
     def _choose(self, trainer: pl.Trainer, module: GuidedClassifier) -> tuple[Batch, Tensor]:
         """Return the images and, for each, the class to explain."""
         if self._pairs is None:
             dataset = cast(GuidanceDataModule, cast(Any, trainer).datamodule).prepared("test")
-            chosen = []
-            for index in permutation(len(dataset), module.seed).tolist():
-                sample = dataset[index]
-                if len(sample.boxes):
-                    chosen.append(sample)
-                if len(chosen) == self.num_images:
-                    break
-            if not chosen:
+            self._pairs = choose_pairs(dataset, self.num_images, module.seed)
+            if self._pairs is None:
                 raise InputError("no test image has a box: set callbacks.gallery.num_images=0")
-            batch = collate(chosen)
-            classes = torch.stack(
-                [s.box_classes[int(permutation(len(s.boxes), module.seed, s.index)[0])] for s in chosen]
-            )
-            self._pairs = batch, classes
         return self._pairs
