@@ -102,7 +102,7 @@ def test_a_model_without_a_checkpoint_has_its_own_head(checkpoints: list[Path], 
         f"paths.output_dir={tmp_path}",
     ]
     results = run_protocol(composed("model=efficientnet_lite0", *common))
-    assert [model["name"] for model in results["models"]] == ["efficientnet-lite0"]
+    assert [model["name"] for model in results["models"]] == ["efficientnet_lite0"]
     assert len(json.loads((tmp_path / "manifest.json").read_text())["classes"]) == 1000
     with pytest.raises(InputError, match=r"random weights: name a checkpoint, set model.pretrained=true"):
         run_protocol(composed("model=resnet18", *common))
