@@ -259,6 +259,10 @@ def test_a_model_s_own_head(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "manifest.json").read_text())
     assert content["classes"] == ["0", "1", "2", "3", "4"]
     assert content["labels"] == "predicted"
+    assert content["selection"]["probability"] == "softmax"
+    GridPG(attributors=["ixg"], layers=BOTH, grids=2).run(coloured_evaluation(tmp_path / "trained"))
+    content = json.loads((tmp_path / "trained" / "manifest.json").read_text())
+    assert content["selection"]["probability"] == "sigmoid"
 
 
 def test_networks_of_one_size_are_shown_single_cells_only(tmp_path: Path) -> None:

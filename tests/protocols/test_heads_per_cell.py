@@ -160,7 +160,7 @@ def test_unknown_layers_and_layers_that_do_not_run() -> None:
     classifier = small_resnet()
     classifier.network.register_module("spare", nn.Identity())
     model = HeadsPerCell(classifier, 2, "network.spare")
-    classifier.network.forward = lambda x: x.mean(dim=(2, 3))  # type: ignore[method-assign]
+    classifier.network.forward = lambda x: x.mean(dim=(2, 3))
     with pytest.raises(InputError, match=r"the layer 'network.spare', where the cells are .* did not run"):
         model(grids_of(2))
 

@@ -98,12 +98,14 @@ def test_a_model_without_a_checkpoint_has_its_own_head(checkpoints: list[Path], 
         *data,
         *OPTIONS,
         "protocol=gridpg",
-        "protocol.probability=softmax",
         f"paths.output_dir={tmp_path}",
     ]
     results = run_protocol(composed("model=efficientnet_lite0", *common))
     assert [model["name"] for model in results["models"]] == ["efficientnet_lite0"]
-    assert len(json.loads((tmp_path / "manifest.json").read_text())["classes"]) == 1000
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert len(manifest["classes"]) == 1000
+    assert manifest["classes"][207] == "golden retriever"
+    assert manifest["selection"]["probability"] == "softmax"
     with pytest.raises(InputError, match=r"random weights: name a checkpoint, set model.pretrained=true"):
         run_protocol(composed("model=resnet18", *common))
 
