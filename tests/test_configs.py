@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from guidance.checkpoint import register_checkpoint_config
 from guidance.command_line import CONFIG_DIR
 from guidance.data import GuidanceDataModule
+from guidance.protocols import Protocol
 from guidance.run import build_module, build_trainer
 from tests.tiny import composed
 
@@ -37,7 +40,10 @@ TEACHER = {"map_similarity", "e2kd"}  # need a trained one, which another test m
 DATA_NOT_ON_DISK = {"coco2014", "coco2017", "folder", "voc2007", "voc2012", "waterbirds"}
 
 
-@pytest.mark.parametrize(("group", "option"), [o for o in OPTIONS if o[0] != "hydra" and o[1] not in TEACHER])
+OF_TRAINING = [o for o in OPTIONS if o[0] not in ("hydra", "protocol") and o[1] not in TEACHER]
+
+
+@pytest.mark.parametrize(("group", "option"), OF_TRAINING)
 def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Path) -> None:
     config = composed(tmp_path, f"{group}={option}", *NEEDS.get((group, option), []))
     OmegaConf.resolve(config)
@@ -58,8 +64,16 @@ def test_every_option_composes_and_builds(group: str, option: str, tmp_path: Pat
 
 def test_every_group_is_part_of_train_or_evaluate() -> None:
     groups = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
-    text = (CONFIG_DIR / "train.yaml").read_text()
+    text = "".join((CONFIG_DIR / f"{program}.yaml").read_text() for program in ("train", "evaluate"))
     assert all(f"- {group}:" in text for group in groups)
+
+
+@pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "protocol"])
+def test_every_protocol_composes_and_builds(option: str) -> None:
+    register_checkpoint_config(["data=shapes", "model=bcos_small"])
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose("evaluate", ["data=shapes", "model=bcos_small", f"protocol={option}"])
+    assert isinstance(instantiate(config.protocol, _convert_="all"), Protocol)
 
 
 def test_debug_and_experiment_come_last() -> None:

@@ -85,6 +85,8 @@ def _draw_panel(
             whiskerprops={"color": "#1f2937", "linewidth": 0.7},
             capprops={"color": "#1f2937", "linewidth": 0.7},
         )
+    for k in set(range(len(methods))) - {methods.index(group.method) for group in groups}:
+        axes.text(k, 50, "does not\nfit", ha="center", va="center", fontsize=7, color="#9ca3af")
     for k in range(1, len(methods)):
         axes.axvline(k - 0.5, color="#e5e7eb", linewidth=0.8, zorder=0)
     axes.axhline(100 * chance, color="#374151", linewidth=1, linestyle="--", zorder=1)
@@ -107,6 +109,7 @@ def _colour(layers: Sequence[str], layer: str) -> str:
     return _COLOURS[layers.index(layer) % len(_COLOURS)]
 
 
-def _wrapped(method: str) -> str:
-    """Return a method's name in lines of one word each."""
-    return method.replace("_", " ").replace(", ", " ").replace(" ", "\n")
+def _wrapped(label: str) -> str:
+    """Return a method and its setting in short lines."""
+    method, _, setting = label.partition(" ")
+    return "\n".join([*method.split("_"), *setting.split(", ")]).strip()

@@ -28,7 +28,8 @@ class SelectionRule:
             class that every model predicts is the label, for heads whose classes the data does not know.
         min_confidence: The least probability of the label under every model; by default 0.99 or, for
             ``most_confident``, 0.5.
-        probability: Of the label: the ``sigmoid`` of its logit, or the ``softmax`` over all.
+        probability: Of the label: the ``sigmoid`` of its logit, or the ``softmax`` over all; None leaves it
+            to :func:`guidance.protocols.choosing.choose_grids`.
 
     Raises:
         InputError: If an option is wrong.
@@ -37,12 +38,13 @@ class SelectionRule:
     rule: Rule = "confident"
     labels: Labels = "annotated"
     min_confidence: float | None = None
-    probability: Probability = "sigmoid"
+    probability: Probability | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("rule", Rule), ("labels", Labels), ("probability", Probability)):
-            if getattr(self, name) not in get_args(kind):
-                raise unknown_name(f"protocol.{name}", str(getattr(self, name)), get_args(kind))
+            value = getattr(self, name)
+            if value not in get_args(kind) and not (name == "probability" and value is None):
+                raise unknown_name(f"protocol.{name}", str(value), get_args(kind))
         if not 0 <= self.least <= 1:
             raise InputError(f"protocol.min_confidence must lie between 0 and 1; got {self.min_confidence}")
 
@@ -94,7 +96,7 @@ def find_candidates(
             of_models = [model(images).double().cpu() for model in models]
         chosen = of_models[0].argmax(dim=1) if rule.labels == "predicted" else labels[batch.indices]
         for logits in of_models:
-            probabilities = logits.sigmoid() if rule.probability == "sigmoid" else logits.softmax(dim=1)
+            probabilities = logits.softmax(dim=1) if rule.probability == "softmax" else logits.sigmoid()
             least = least.minimum(probabilities.gather(1, chosen[:, None])[:, 0])
             correct &= logits.argmax(dim=1) == chosen
         qualifies = correct & (least >= rule.least)

@@ -1,11 +1,14 @@
 """Where the grids of an evaluation come from: drawn from its data set, or a manifest."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torchvision.models import ResNet50_Weights
 
 from guidance.errors import InputError
+from guidance.models import DynamicLinear
 from guidance.progress import progress_over
 from guidance.protocols.candidates import SelectionRule, find_candidates, single_labels
 from guidance.protocols.drawing import draw_grids
@@ -17,6 +20,9 @@ def choose_grids(
     n: int, count: int, rule: SelectionRule, evaluation: Evaluation
 ) -> tuple[GridManifest, Tensor]:
     """Draw grids from the images that all models are sure of.
+
+    Unless the rule says otherwise, confidence is a sigmoid for networks trained here and for B-cos networks,
+    which are trained with binary cross-entropy on ImageNet too, and a softmax for others with their own head.
 
     Returns:
         The grids, and the indices of their images, int64 [count, n * n].
@@ -31,6 +37,8 @@ def choose_grids(
     loader = evaluation.datamodule.chosen_loader(evaluation.split, indices.tolist())
     with progress_over(loader, "looking for images that all models are sure of") as batches:
         models = [compared.classifier for compared in evaluation.models]
+        if rule.probability is None:
+            rule = replace(rule, probability="softmax" if _trained_by_softmax(evaluation) else "sigmoid")
         candidates = find_candidates(models, batches, rule, labels)
     drawn = draw_grids(candidates, n, count, evaluation.seed, rule.rule == "most_confident", classes)
     chosen = drawn.flatten()
@@ -96,4 +104,12 @@ def _label_names(labels: str, evaluation: Evaluation) -> tuple[str, ...]:
     counts = sorted({model.classifier.num_classes for model in evaluation.models})
     if len(counts) > 1:
         raise InputError(f"the compared models answer for different numbers of classes: {counts}")
-    return tuple(str(number) for number in range(counts[0]))
+    of_imagenet = tuple(ResNet50_Weights.DEFAULT.meta["categories"])
+    return of_imagenet if counts[0] == len(of_imagenet) else tuple(map(str, range(counts[0])))
+
+
+def _trained_by_softmax(evaluation: Evaluation) -> bool:
+    return any(
+        compared.own_head and not any(isinstance(m, DynamicLinear) for m in compared.classifier.modules())
+        for compared in evaluation.models
+    )

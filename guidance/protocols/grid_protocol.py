@@ -75,7 +75,7 @@ class GridProtocol(Protocol):
         rule: Rule = "confident",
         labels: Labels = "annotated",
         min_confidence: float | None = None,
-        probability: Probability = "sigmoid",
+        probability: Probability | None = None,
         manifest: str | None = None,
         cells: ScoredCells = "all",
         batch_size: int = 8,
