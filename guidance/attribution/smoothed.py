@@ -1,5 +1,7 @@
 """Gaussian-smoothed maps of another attribution."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -23,13 +25,25 @@ class Smoothed(Attributor):
         attributor: Makes the maps; each of its layers is smoothed by the same kernel.
         kernel_size: The kernel's side K in positions of the map, odd. With 1 the maps stay as they are.
         sigma: The Gaussian's standard deviation in positions; K / 4 if None.
+        layer: Where the maps are taken, the other attribution's too; it need not be said twice.
 
     Raises:
-        InputError: If the kernel has no centre, or sigma is not positive.
+        InputError: If the kernel has no centre, sigma is not positive, or the layers differ.
     """
 
-    def __init__(self, attributor: Attributor, kernel_size: int, sigma: float | None = None) -> None:
-        super().__init__(attributor.layers)
+    def __init__(
+        self,
+        attributor: Attributor,
+        kernel_size: int,
+        sigma: float | None = None,
+        layer: str | Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(attributor.layers if layer is None else layer)
+        if self.layers != attributor.layers:
+            raise InputError(
+                f"attributor.layer={list(self.layers)}, but the maps to be smoothed are taken at "
+                f"{list(attributor.layers)}: name the same"
+            )
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise InputError(f"attributor.kernel_size must be odd and positive; got {kernel_size}")
         if sigma is not None and not sigma > 0:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -68,7 +67,7 @@ def load_explainer(config: DictConfig, name: str) -> Explainer:
     """
     parts = config.copy()
     if config.layer is not None and config.attributor:
-        _set_layer(parts.attributor, config.layer)
+        OmegaConf.update(parts, "attributor.layer", config.layer, force_add=True)
     if config.ckpt_path is not None:
         content = read_checkpoint(Path(config.ckpt_path))
         module = restore_classifier(parts, content)
@@ -100,15 +99,6 @@ def checkpoint_names(paths: Sequence[str], names: ListConfig | str | None) -> li
             raise InputError(f"names={given} must name each of the {max(1, len(paths))} checkpoints")
         return given
     return told_apart(paths)
-
-
-def _set_layer(node: DictConfig, layer: str | ListConfig) -> None:
-    """Set the layer of an attributor, or of the one that it changes."""
-    OmegaConf.set_struct(node, False)
-    if "layer" not in node and "attributor" in node:
-        _set_layer(cast(DictConfig, node.attributor), layer)
-    else:
-        node.layer = layer
 
 
 def _check_pretrained(config: DictConfig) -> None:

@@ -68,10 +68,9 @@ def _variants(method: str, given: dict[str, Any], layers: Sequence[str] | None) 
     if method not in known:
         raise unknown_name("attribution in protocol.attributors:", method, known)
     config = cast(DictConfig, OmegaConf.load(folder / f"{method}.yaml"))
-    taken_at = "attributor.layer" if "attributor" in config else "layer"
     at = given.pop("layer", layers)
     if at is not None:
-        OmegaConf.update(config, taken_at, at)
+        OmegaConf.update(config, "layer", at)
     keys = {_path(config, method, key): value for key, value in given.items()}
     values = [value if isinstance(value, list | tuple) else [value] for value in keys.values()]
     variants = []

@@ -62,10 +62,7 @@ def models() -> list[tuple[str, Classifier, int]]:
 
 def attributor(name: str, layer: str) -> Attributor:
     config = OmegaConf.load(CONFIG_DIR / "attributor" / f"{name}.yaml")
-    if "attributor" in config:
-        config.attributor.layer = layer
-    else:
-        config.layer = layer
+    config.layer = layer
     config.update(CHEAP.get(name, {}))
     made = instantiate(config)
     assert isinstance(made, Attributor)

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 import pytest
 import torch
 import torch.nn.functional as F
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from guidance.attribution.guided_backprop import GuidedBackprop
 from guidance.attribution.input_x_gradient import InputXGradient
 from guidance.attribution.integrated_gradients import IntegratedGradients
 from guidance.attribution.smoothed import Smoothed
+from guidance.command_line import CONFIG_DIR
 from guidance.errors import InputError
 from tests.attribution.differentiation import (
     check_classification_is_untouched,
@@ -110,3 +113,18 @@ def test_guides_only_if_the_other_attribution_does() -> None:
 def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Smoothed(Gradient(), **options)
+
+
+def test_the_layer_may_be_said_once_or_twice_but_not_differently() -> None:
+    assert Smoothed(Gradient("mid1"), 3).layers == ("mid1",)
+    assert Smoothed(Gradient(["mid1", "final"]), 3, layer=["mid1", "final"]).layers == ("mid1", "final")
+    with pytest.raises(InputError, match=r"attributor\.layer=\['mid2'\], but the maps .* at \['mid1'\]"):
+        Smoothed(Gradient("mid1"), 3, layer="mid2")
+
+
+@pytest.mark.parametrize("name", ["smoothed_ixg", "smoothed_integrated_gradients"])
+def test_one_option_moves_both(name: str) -> None:
+    config = OmegaConf.load(CONFIG_DIR / "attributor" / f"{name}.yaml")
+    config.layer = "mid2"
+    made = instantiate(config)
+    assert made.layers == made.attributor.layers == ("mid2",)
