@@ -119,8 +119,8 @@ def _table(
     """Return the mean scores, one line per model and attribution, and what a map costs."""
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     table = Table(title=f"{heading}: mean score in percent (chance {100 * chance:.1f})")
-    table.add_column("model")
-    table.add_column("attribution")
+    table.add_column("model", overflow="fold")
+    table.add_column("attribution", overflow="fold")
     for layer in layers:
         table.add_column(layer, justify="right", no_wrap=True)
     table.add_column("seconds\na map", justify="right")
