@@ -1,5 +1,6 @@
 """Which classes of each image are guided in a training step."""
 
+import torch
 from torch import Tensor
 
 from guidance.randomness import hash_integers
@@ -39,3 +40,19 @@ def nth_class(guidable: Tensor, number: int) -> tuple[Tensor, Tensor]:
     """
     chosen = guidable & (guidable.cumsum(dim=1) == number + 1)
     return chosen.int().argmax(dim=1), chosen.any(dim=1)
+
+
+def rows_to_explain(guided: Tensor) -> Tensor | slice:
+    """Return which images of a batch need a map.
+
+    Args:
+        guided: Whether any class of an image is guided, bool [N], in main memory.
+
+    Returns:
+        Their positions, int64 [P]; the slice of all if all are guided. If none is, the first: processes that
+        train together build the same graph, whatever their images.
+    """
+    if bool(guided.all()):
+        return slice(None)
+    rows = guided.nonzero()[:, 0]
+    return rows if len(rows) else torch.zeros(1, dtype=torch.int64)

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from guidance.attribution import Attributor, attribute_pairs, cannot_guide
 from guidance.data import Batch
 from guidance.errors import InputError, unknown_name
-from guidance.guided_class import draw_guided_class, nth_class
+from guidance.guided_class import draw_guided_class, nth_class, rows_to_explain
 from guidance.losses import AbsentEvidenceLoss, MapSimilarityLoss
 from guidance.metrics import SplitMetrics
 from guidance.models import Classifier
@@ -128,6 +128,7 @@ class GuidedClassifier(pl.LightningModule):
         self.val_metrics = SplitMetrics(self.classes, attributor.layers, multi_label, groups, has_masks)
         self.test_metrics = SplitMetrics(self.classes, attributor.layers, multi_label, groups, has_masks)
         self._rounds = 1
+        self._rows: Tensor | slice = slice(None)
         self._loss_total = torch.zeros(())
 
     def configure_optimizers(self) -> Optimizer:
@@ -137,8 +138,13 @@ class GuidedClassifier(pl.LightningModule):
     # Training -------------------------------------------------------------------------------------------
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Note, while the batch is still in main memory, how many classes of an image there are to guide."""
-        self._rounds = int(batch.guidable().sum(dim=1).max())
+        """Note, while the batch is still in main memory, which images and how many classes each to guide."""
+        guidable = batch.guidable()
+        self._rounds = int(guidable.sum(dim=1).max())
+        guided = guidable.any(dim=1)
+        if self.guided_classes == "absent":
+            guided = guided | (batch.annotated & ~batch.labels.all(dim=1))
+        self._rows = slice(None) if self.teacher is not None else rows_to_explain(guided)
         if self.teacher is not None or (self.guided_classes == "absent" and bool(batch.annotated.any())):
             self._rounds = max(self._rounds, 1)
         return batch
@@ -159,9 +165,12 @@ class GuidedClassifier(pl.LightningModule):
         # Processes run the same collectives only if they build the same graph, so with several of them a
         # batch without a guidable image goes the whole way, with a localization loss of 0.
         guides = self.localization is not None and (self._rounds > 0 or world > 1)
+        rows: Tensor | slice = slice(None)
         if guides:
             forward = self.attributor.forward(self.model, images)
             logits = forward.logits
+            if isinstance(self._rows, Tensor) and forward.tape is not None:
+                rows = self._rows.to(images.device, non_blocking=True)
         else:
             logits = self.model(images)
         lesson = self.teacher.teach(images) if self.teacher is not None else None
@@ -169,15 +178,17 @@ class GuidedClassifier(pl.LightningModule):
             classification = self.teacher.distillation_loss(logits, lesson)
         else:
             classification = _cross_entropy(logits, batch.labels)
-        rounds = self._guidance_rounds(batch, lesson) if guides else []
+        rounds = self._guidance_rounds(batch, lesson, rows) if guides else []
         counts = self._global_counts(batch, rounds)
         classification = classification.sum() * world / counts[0]
         loss = classification
         if guides:
             localization = torch.zeros_like(classification)
+            if isinstance(rows, Tensor):
+                forward = forward.restrict(rows)
             for one in rounds:
-                maps = self.attributor.attribute(forward, one.classes, create_graph=True)
-                losses = torch.where(one.guided, one.loss(maps), 0.0).sum() * world
+                maps = self.attributor.attribute(forward, one.classes[rows], create_graph=True)
+                losses = torch.where(one.guided[rows], one.loss(maps), 0.0).sum() * world
                 if self.reduction == "mean":
                     losses = losses / counts[2 if one.absent else 1].clamp(min=1)
                 localization = localization + losses
@@ -205,8 +216,8 @@ class GuidedClassifier(pl.LightningModule):
                 "last checkpoint is from before"
             )
 
-    def _guidance_rounds(self, batch: Batch, lesson: Lesson | None) -> list[_Round]:
-        """Return what is explained in this step: one class of every image a round."""
+    def _guidance_rounds(self, batch: Batch, lesson: Lesson | None, rows: Tensor | slice) -> list[_Round]:
+        """Return what is explained in this step: one class of every image a round; losses are of rows."""
         loss = cast(nn.Module, self.localization)
         if lesson is not None:
             guided = torch.ones(len(batch), dtype=torch.bool, device=batch.images.device)
@@ -216,7 +227,7 @@ class GuidedClassifier(pl.LightningModule):
             chosen = [nth_class(guidable, number) for number in range(max(self._rounds, 1))]
         else:
             chosen = [draw_guided_class(guidable, self.seed, epoch, batch.indices)]
-        rounds = [_Round(k, guided, partial(loss, masks=batch.class_masks(k))) for k, guided in chosen]
+        rounds = [_Round(k, guided, partial(loss, masks=batch.class_masks(k)[rows])) for k, guided in chosen]
         if self.guided_classes == "absent":
             absent = ~batch.labels & batch.annotated[:, None]
             k, guided = draw_guided_class(absent, self.seed + _ABSENT, epoch, batch.indices)

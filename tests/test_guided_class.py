@@ -2,7 +2,7 @@
 
 import torch
 
-from guidance.guided_class import draw_guided_class
+from guidance.guided_class import draw_guided_class, rows_to_explain
 from guidance.randomness import hash_integers, permutation
 
 
@@ -72,3 +72,14 @@ def test_permutation_is_one_and_repeats() -> None:
     assert sorted(permutation(100, 1, 2).tolist()) == list(range(100))
     assert torch.equal(permutation(100, 1, 2), permutation(100, 1, 2))
     assert not torch.equal(permutation(100, 1, 2), permutation(100, 1, 3))
+
+
+def test_rows_to_explain() -> None:
+    assert rows_to_explain(torch.tensor([True, True])) == slice(None)
+    some, none = (
+        rows_to_explain(torch.tensor([False, True, True])),
+        rows_to_explain(torch.tensor([False, False])),
+    )
+    assert isinstance(some, torch.Tensor)
+    assert isinstance(none, torch.Tensor)
+    assert (some.tolist(), none.tolist()) == ([1, 2], [0])

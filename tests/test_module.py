@@ -16,7 +16,7 @@ from guidance.errors import InputError
 from guidance.guided_class import draw_guided_class
 from guidance.losses import EnergyLoss, L1Loss, MapSimilarityLoss
 from guidance.models import bcos_small
-from guidance.module import GuidedClassifier, Reduction
+from guidance.module import GuidedClasses, GuidedClassifier, Reduction
 from guidance.teacher import Teacher
 from tests.tiny import tiny_config
 
@@ -218,6 +218,27 @@ def test_batch_without_annotation_makes_no_map(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module.attributor, "forward", None)
     module.on_before_batch_transfer(batch, 0)
     assert torch.isfinite(module.training_step(batch, 0))
+
+
+@pytest.mark.parametrize(("guided_classes", "explained"), [("one", [2]), ("all", [2, 2]), ("absent", [3, 3])])
+def test_only_guided_images_are_explained(
+    guided_classes: GuidedClasses, explained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = make_batch()
+    batch.annotated[2] = False
+    module = make_module(localization=EnergyLoss(), weight=1.0, guided_classes=guided_classes)
+    sizes: list[int] = []
+    attribute = module.attributor.attribute
+
+    def spy(*args: Any, **options: Any) -> torch.Tensor:
+        maps = attribute(*args, **options)
+        sizes.append(len(maps))
+        return maps
+
+    monkeypatch.setattr(module.attributor, "attribute", spy)
+    module.on_before_batch_transfer(batch, 0)
+    module.training_step(batch, 0)
+    assert sizes == explained
 
 
 def test_evaluation_does_not_depend_on_the_training_loss() -> None:

@@ -2,11 +2,13 @@
 
 from contextlib import AbstractContextManager
 
-from torch import nn
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
+from guidance.attribution.forward_pass import ForwardPass, run_model
 from guidance.attribution.input_x_gradient import InputXGradient
 from guidance.errors import InputError
-from guidance.models.bcos_layers import DynamicLinear, explanation_backward
+from guidance.models.dynamic_factors import DynamicLinear, FactorTape, explanation_backward
 
 
 class BcosContributions(InputXGradient):
@@ -15,7 +17,7 @@ class BcosContributions(InputXGradient):
     Böhle et al., "B-cos Networks", CVPR 2022, and for CoDA networks Böhle et al., "Convolutional Dynamic
     Alignment Networks", CVPR 2021. The gradient of the logit with all dynamic factors held constant is the
     row k of W(a); the map sums up to the logit minus its bias. A loss on the map still trains the factors
-    (see :mod:`guidance.models.bcos_layers`). It fits every network whose layers are linear or
+    (see :mod:`guidance.models.dynamic_factors`). It fits every network whose layers are linear or
     :class:`guidance.models.DynamicLinear`.
 
     Args:
@@ -37,6 +39,22 @@ class BcosContributions(InputXGradient):
                 "model has no dynamic linear layer: use attributor=ixg or attributor=gradcam"
             )
 
+    def forward(self, model: nn.Module, images: Tensor) -> ForwardPass:
+        """Run the model once; see :meth:`Attributor.forward`.
+
+        If nothing but dynamic factors keeps the model from being linear, they are kept, so that images can be
+        explained one by one.
+        """
+        tape = FactorTape() if _linear_but_for_factors(model) else None
+        return run_model(model, images, self.layers, tape=tape)
+
     def backward_context(self) -> AbstractContextManager[None]:
         """Hold the dynamic factors constant."""
         return explanation_backward()
+
+
+def _linear_but_for_factors(model: nn.Module) -> bool:
+    """Return whether a model is known to be, in its present mode, linear but for its dynamic factors."""
+    random = (nn.Dropout, nn.Dropout2d, StochasticDepth)
+    drops = any(isinstance(module, random) and module.training and module.p for module in model.modules())
+    return bool(getattr(model, "dynamic_linear", False)) and not drops

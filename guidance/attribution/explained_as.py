@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidance.models.bcos_layers import explaining
+from guidance.models.dynamic_factors import explaining
 
 
 class _ExplainedAs(torch.autograd.Function):

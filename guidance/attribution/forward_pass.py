@@ -1,7 +1,7 @@
 """One forward pass, kept together with all that explaining its logits takes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from guidance.attribution.layers import KeepActivation, find_layer
+from guidance.models.dynamic_factors import FactorTape
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,41 @@ class ForwardPass:
         activations: Of each layer asked for, [N, C, h, w]; gradients reach them from the logits.
         model: The model that ran.
         images: What it ran on, [N, 3, H, W].
+        tape: The dynamic factors of a B-cos network, if :meth:`restrict` may use them.
     """
 
     logits: Tensor
     activations: Mapping[str, Tensor]
     model: nn.Module
     images: Tensor
+    tape: FactorTape | None = None
+
+    def restrict(self, rows: Tensor) -> "ForwardPass":
+        """Return a pass of some of the images, ready for B-cos explanations, without running the model again.
+
+        Explaining it costs a backward pass of these images alone, however many the batch has, also where
+        images depend on each other by the statistics of their batch: to an explanation these are constants.
+        A loss on the maps reaches activations, parameters and statistics through this pass.
+
+        Args:
+            rows: Positions in the batch, also repeated ones, int64 [P].
+
+        Returns:
+            A pass whose activations are those of the images and whose logits have their gradients within
+            :func:`guidance.models.explanation_backward`, but no meaning of their own.
+
+        Raises:
+            ValueError: If there is no tape.
+        """
+        if self.tape is None:
+            raise ValueError("only the pass of a B-cos network that was recorded can be restricted")
+        activations = {layer: activation[rows] for layer, activation in self.activations.items()}
+        # What comes before the first layer has no gradient and no meaning: one image will do, where nothing
+        # of it passes by the layer. The named layers hold all that goes on.
+        named = set(activations) <= set(getattr(self.model, "layers", {}))
+        images = self.images[:1] if named else self.images[rows]
+        with self.tape.play(rows):
+            return run_model(self.model, images, tuple(activations), activations)
 
     def run_from(self, layer: str, activation: Tensor, create_graph: bool = False) -> Tensor:
         """Run the model again from a layer on, with another activation there, in evaluation mode.
@@ -71,6 +101,7 @@ def run_model(
     layers: Sequence[str],
     replaced: Mapping[str, Tensor] | None = None,
     create_graph: bool = False,
+    tape: FactorTape | None = None,
 ) -> ForwardPass:
     """Run a model once and keep the activations at some layers, ready to be differentiated twice.
 
@@ -82,6 +113,7 @@ def run_model(
         layers: See :func:`guidance.attribution.find_layer`.
         replaced: Activations to put in place of what some of the layers hold.
         create_graph: With ``replaced``, whether what comes before the first layer is in the graph.
+        tape: Records the dynamic factors.
 
     Returns:
         The pass. Gradients are enabled from the first layer on, whatever the caller's setting, and before it
@@ -101,9 +133,11 @@ def run_model(
                 hook = module.register_forward_hook(lambda _, __, output, keep=keep: keep(output))
             handles.append(hook)
         # A layer that is replaced switches gradients on when it is reached.
-        with sdpa_kernel(SDPBackend.MATH), torch.set_grad_enabled(create_graph or not replaced):
+        recording = tape.record() if tape is not None else nullcontext()
+        with recording, sdpa_kernel(SDPBackend.MATH), torch.set_grad_enabled(create_graph or not replaced):
             logits: Tensor = model(images)
     finally:
         for handle in handles:
             handle.remove()
-    return ForwardPass(logits, {layer: keep.kept() for layer, keep in keepers.items()}, model, images)
+    activations = {layer: keep.kept() for layer, keep in keepers.items()}
+    return ForwardPass(logits, activations, model, images, tape)

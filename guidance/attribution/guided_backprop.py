@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from guidance.attribution.forward_pass import ForwardPass
 from guidance.attribution.gradient import Gradient
 from guidance.errors import InputError
-from guidance.models.bcos_layers import explaining, explanation_backward
+from guidance.models.dynamic_factors import explaining, explanation_backward
 
 
 class GuidedBackprop(Gradient):

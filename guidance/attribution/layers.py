@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from guidance.errors import InputError, unknown_name
+from guidance.models.dynamic_factors import explaining, playing
 
 
 def find_layer(model: nn.Module, layer: str) -> tuple[nn.Module, bool]:
@@ -96,7 +97,7 @@ class FeatureMapLayout:
         """
         if activation.ndim == 3:
             tokens = feature_map.flatten(2).transpose(1, 2)
-            in_front = activation[:, : self._prefix]
+            in_front = activation[:, : self._prefix].expand(len(tokens), -1, -1)
             return torch.cat([in_front, tokens] if self._prefix else [tokens], dim=1)
         # What follows may write in place (ReLU, +=), which must not reach the feature map.
         return (feature_map.permute(0, 2, 3, 1) if self._channels_last else feature_map).clone()
@@ -120,7 +121,8 @@ class KeepActivation:
         model: The model that runs.
         layer: The layer's name, for messages.
         images: What the model runs on, [N, 3, H, W].
-        replacement: What the layer is to hold instead, [N, C, h, w].
+        replacement: What the layer is to hold instead, [N, C, h, w]. While factors are played back,
+            explanations of earlier layers go through it all the same.
     """
 
     def __init__(
@@ -144,7 +146,7 @@ class KeepActivation:
                 f"layer '{self._layer}' runs more than once in a forward pass; choose a module that runs once"
             )
         if self._replacement is not None:
-            feature_map = self._replacement
+            feature_map = _explained_through(self._replacement, feature_map)
         self._kept = feature_map if feature_map.requires_grad else feature_map.detach().requires_grad_()
         return self._layout.write(activation, self._kept)
 
@@ -157,3 +159,21 @@ class KeepActivation:
         if self._kept is None:
             raise InputError(f"layer '{self._layer}' does not run in a forward pass of this model")
         return self._kept
+
+
+class _ExplainedThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, made_as: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        return (None, gradients[0]) if explaining() else (gradients[0], None)
+
+
+def _explained_through(value: Tensor, made_as: Tensor) -> Tensor:
+    """Return a value that explanations, if factors are played back, trace back as if made in another way."""
+    if not (playing() and made_as.requires_grad):
+        return value
+    out: Tensor = _ExplainedThrough.apply(value, made_as)
+    return out

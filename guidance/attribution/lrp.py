@@ -10,7 +10,7 @@ from guidance.attribution.forward_pass import ForwardPass, evaluation_mode, run_
 from guidance.attribution.input_x_gradient import InputXGradient
 from guidance.attribution.relevance_rules import RelevanceRules
 from guidance.errors import InputError, unknown_name
-from guidance.models.bcos_layers import explanation_backward
+from guidance.models.dynamic_factors import explanation_backward
 from guidance.models.encoding import AddInverse, Normalize
 
 _RULES = ("epsilon", "gamma")

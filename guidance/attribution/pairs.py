@@ -13,7 +13,8 @@ def attribute_pairs(
 
     Each image's first pair is explained by the very pass that classifies it; further pairs of an image are
     packed, N at a time, into passes of their own. So the cost is that of ``N + extra`` forward and backward
-    passes, wherever the pairs fall, and no pass is larger than N.
+    passes, wherever the pairs fall, and no pass is larger than N. If the pass that classifies can be
+    restricted (:meth:`~guidance.attribution.ForwardPass.restrict`), further pairs cost a backward pass alone.
 
     Args:
         attributor: Makes the maps.
@@ -39,15 +40,20 @@ def attribute_pairs(
     forward = attributor.forward(model, images)
     of_images = attributor.attribute_layers(forward, classes)
     logits = forward.logits.detach()
-    del forward  # and with it the activations, before the next pass makes its own
+    restricts = forward.tape is not None
+    if not restricts:
+        del forward  # and with it the activations, before the next pass makes its own
 
     maps = {layer: own.new_empty(len(pair_images), *own.shape[1:]) for layer, own in of_images.items()}
     for layer, own in of_images.items():
         maps[layer][order[first]] = own[ordered[first]]
     extra = order[~first]
     for chunk in extra.split(len(images)) if len(extra) else ():
-        forward = attributor.forward(model, images[pair_images[chunk]])
-        for layer, own in attributor.attribute_layers(forward, pair_classes[chunk]).items():
+        if restricts:
+            of_chunk = forward.restrict(pair_images[chunk])
+        else:
+            of_chunk = attributor.forward(model, images[pair_images[chunk]])
+        for layer, own in attributor.attribute_layers(of_chunk, pair_classes[chunk]).items():
             maps[layer][chunk] = own
-        del forward
+        del of_chunk
     return logits, maps

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from guidance.attribution.explained_as import explained_as
-from guidance.models.bcos_layers import dynamic_scale
+from guidance.models.dynamic_factors import dynamic_scale
 
 
 class RelevanceRules:

@@ -4,12 +4,7 @@ from guidance.models.bcos_attention import BcosAttention
 from guidance.models.bcos_classifier import added_bias
 from guidance.models.bcos_convnext import bcos_convnext
 from guidance.models.bcos_densenet import bcos_densenet
-from guidance.models.bcos_layers import (
-    BcosConv2d,
-    DynamicLinear,
-    UncenteredBatchNorm2d,
-    explanation_backward,
-)
+from guidance.models.bcos_layers import BcosConv2d, UncenteredBatchNorm2d
 from guidance.models.bcos_linear import BcosLinear
 from guidance.models.bcos_norm import BiasFreeImageNorm2d, BiasFreeLayerNorm, BiasFreePositionNorm2d
 from guidance.models.bcos_resnet import bcos_resnet, bcos_resnext50, bcos_small
@@ -19,6 +14,7 @@ from guidance.models.bcosified import bcosified, bcosify
 from guidance.models.classifier import Classifier
 from guidance.models.coda_layers import DynamicAlignmentConv2d
 from guidance.models.coda_net import CodaNet, coda_net, coda_small
+from guidance.models.dynamic_factors import DynamicLinear, explanation_backward
 from guidance.models.efficientnet_lite import efficientnet_lite0
 from guidance.models.encoding import AddInverse, Normalize
 from guidance.models.timm_classifier import timm_classifier

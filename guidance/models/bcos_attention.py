@@ -2,9 +2,10 @@
 
 from torch import Tensor, nn
 
-from guidance.models.bcos_layers import DynamicLinear, dynamic_matmul
 from guidance.models.bcos_linear import BcosLinear
 from guidance.models.bcos_norm import BiasFreeLayerNorm
+from guidance.models.dynamic_factors import DynamicLinear, dynamic_matmul, recorded
+from guidance.models.linear_maps import multiply
 
 
 class BcosAttention(DynamicLinear, nn.Module):
@@ -31,10 +32,10 @@ class BcosAttention(DynamicLinear, nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map [N, T, C] to the same shape."""
-        qkv = self.to_qkv(self.norm(tokens)).unflatten(-1, (3, self.heads, -1))
+        qkv = multiply(self.norm(tokens), self.to_qkv.weight).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [N, heads, T, D]
         # Fused attention has no second derivative.
-        attention = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)
+        attention = recorded(lambda: (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1))
         out: Tensor = self.to_out(dynamic_matmul(attention, v).transpose(1, 2).flatten(2))
         return out
 

@@ -20,11 +20,11 @@ def bcos_classifier(network: nn.Module, num_classes: int, layers: Mapping[str, s
     """Wrap a B-cos network, which reads 6 channels ``[x, 1 - x]``.
 
     Args:
-        network: Maps [N, 6, H, W] to logits [N, K].
+        network: Maps [N, 6, H, W] to logits [N, K]; linear but for its dynamic factors.
         num_classes: K.
         layers: See :class:`guidance.models.Classifier`.
     """
-    return Classifier(network, AddInverse(), num_classes, layers)
+    return Classifier(network, AddInverse(), num_classes, layers, dynamic_linear=True)
 
 
 def logit_bias(num_classes: int) -> float:

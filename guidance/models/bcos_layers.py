@@ -1,18 +1,8 @@
-"""Dynamic linear networks whose explanations can be trained, and the B-cos layers.
+"""B-cos convolution and batch norm, whose explanations can be trained; see the module dynamic_factors."""
 
-In a dynamic linear network every layer multiplies a linear map of its input by dynamic factors: powers of
-cosines and inverse standard deviations in a B-cos network, whole weight vectors in a CoDA network. Its
-explanation W(x) is the gradient of a logit with the factors held constant. To train on it, the loss must
-still reach the factors, in the very same graph. So the factors are not detached in the forward pass:
-:func:`dynamic_scale` and :func:`dynamic_matmul` leave their gradient out only while
-:func:`explanation_backward` is active, that is, in the explanation's own backward pass. One forward pass
-then serves the logits, the explanation, and the gradients of both.
-"""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from math import prod
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -20,103 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-_explaining = False
+from guidance.models.closed_forms import absolute_quotient, squared_norm, unit_norm, variance_and_mean
+from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale, recorded
+from guidance.models.linear_maps import Pair, convolve
 
 
-@contextmanager
-def explanation_backward() -> Iterator[None]:
-    """Hold all dynamic factors constant in the backward passes that run inside this context.
-
-    The setting belongs to the process, not to a thread: autograd runs CUDA backwards in threads of its own.
-    """
-    global _explaining
-    previous, _explaining = _explaining, True
-    try:
-        yield
-    finally:
-        _explaining = previous
-
-
-def explaining() -> bool:
-    """Return whether :func:`explanation_backward` is active: for layers with a backward of their own."""
-    return _explaining
-
-
-class DynamicLinear:
-    """Marks the layers that are linear but for dynamic factors, which :func:`explanation_backward` holds.
-
-    A network with such layers can be explained by its dynamic linear map.
-    """
-
-
-class _DynamicScale(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: Tensor) -> Tensor:
-        ctx.save_for_backward(x, factor)
-        return x * factor
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, factor = ctx.saved_tensors
-        (gradient,) = gradients
-        needs_x, needs_factor = ctx.needs_input_grad
-        factor_gradient = None
-        if needs_factor and not _explaining:
-            factor_gradient = (gradient * x).sum_to_size(factor.shape)
-        return (gradient * factor if needs_x else None), factor_gradient
-
-
-def dynamic_scale(x: Tensor, factor: Tensor) -> Tensor:
-    """Multiply by a dynamic factor, which :func:`explanation_backward` treats as a constant.
-
-    Args:
-        x: Of any shape, e.g. [N, C, H, W].
-        factor: Broadcastable to ``x``.
-
-    Returns:
-        ``x * factor``, twice differentiable in both.
-    """
-    out: Tensor = _DynamicScale.apply(x, factor)
-    return out
-
-
-class _DynamicMatmul(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, factor: Tensor, x: Tensor) -> Tensor:
-        ctx.save_for_backward(factor, x)
-        return factor @ x
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        factor, x = ctx.saved_tensors
-        (gradient,) = gradients
-        needs_factor, needs_x = ctx.needs_input_grad
-        factor_gradient = gradient @ x.mT if needs_factor and not _explaining else None
-        return factor_gradient, (factor.mT @ gradient if needs_x else None)
-
-
-def dynamic_matmul(factor: Tensor, x: Tensor) -> Tensor:
-    """Multiply by a matrix that :func:`explanation_backward` treats as a constant.
-
-    Args:
-        factor: [..., T, S].
-        x: [..., S, D], with the same leading dimensions.
-
-    Returns:
-        ``factor @ x``, [..., T, D] in the dtype of ``x``, twice differentiable in both.
-    """
-    out: Tensor = _DynamicMatmul.apply(factor.to(x.dtype), x)
-    return out
-
-
-def cosine_scale(out: Tensor, norm: Tensor, b: float) -> Tensor:
+def cosine_scale(out: Tensor, norm: Callable[[], Tensor], b: float) -> Tensor:
     """Turn the linear map ``out = w_hat . x`` into the B-cos transform ``|cos(x, w)|^(B-1) * out``.
 
     Böhle et al., CVPR 2022, equation 3; the power of the cosine is a dynamic factor.
 
     Args:
         out: What filters of norm 1 return.
-        norm: Positive norms of the filters' inputs x, broadcastable to ``out``.
+        norm: Computes the positive norms of the filters' inputs x, broadcastable to ``out``.
         b: The exponent B. With 1 the layer is linear.
 
     Returns:
@@ -124,18 +30,33 @@ def cosine_scale(out: Tensor, norm: Tensor, b: float) -> Tensor:
     """
     if b == 1:
         return out
+    return dynamic_scale(out, recorded(lambda: _power_of_cosine(out, norm(), b)))
+
+
+def _power_of_cosine(out: Tensor, norm: Tensor, b: float) -> Tensor:
     if b == 2:
-        return dynamic_scale(out, out.abs() / norm)
-    return dynamic_scale(out, ((out / norm).abs() + 1e-6).pow(b - 1))
+        return absolute_quotient(out, norm)
+    return ((out / norm).abs() + 1e-6).pow(b - 1)
 
 
-class _UnitNormConv2d(nn.Conv2d):
+class LinearConv2d(nn.Conv2d):
+    """Convolution without a bias that is fast to differentiate twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, C, H, W] to [N, C', H', W']."""
+        return self.apply_filters(x, self.weight)
+
+    def apply_filters(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Convolve with a weight in the place of its own."""
+        stride, padding, dilation = (cast(Pair, each) for each in (self.stride, self.padding, self.dilation))
+        return convolve(x, weight, stride, padding, dilation, self.groups)
+
+
+class _UnitNormConv2d(LinearConv2d):
     """Convolution whose filters are divided by their norm. Holds the weight under the name ``bcos`` uses."""
 
     def forward(self, x: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(self.weight, dim=(1, 2, 3), keepdim=True)
-        out: Tensor = self._conv_forward(x, self.weight / norm, None)
-        return out
+        return self.apply_filters(x, recorded(lambda: unit_norm(self.weight), of_batch=True))
 
 
 class BcosConv2d(DynamicLinear, nn.Module):
@@ -183,8 +104,7 @@ class BcosConv2d(DynamicLinear, nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, C', H', W']."""
-        out: Tensor = self.linear(x)
-        return out if self.b == 1 else cosine_scale(out, self.patch_norms(x), self.b)
+        return cosine_scale(self.linear(x), lambda: self.patch_norms(x), self.b)
 
     def patch_norms(self, x: Tensor) -> Tensor:
         """Return the Euclidean norm of every patch, stabilised: ``sqrt(sum of squares + 1e-6)``.
@@ -196,8 +116,7 @@ class BcosConv2d(DynamicLinear, nn.Module):
             At least float32, [N, 1, H', W'], or [N, C', H', W'] if there are groups.
         """
         conv = self.linear
-        squares = (x if x.dtype == torch.float64 else x.float()).square()
-        squares = squares.unflatten(1, (conv.groups, -1)).sum(2)
+        squares = squared_norm(x.unflatten(1, (conv.groups, -1)), dim=2)[:, :, 0]
         kernel, stride, padding = conv.kernel_size, conv.stride, cast("tuple[int, ...]", conv.padding)
         if kernel == (1, 1) and padding == (0, 0):
             sums = squares[:, :, :: stride[0], :: stride[1]]
@@ -243,6 +162,10 @@ class UncenteredBatchNorm2d(DynamicLinear, nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to the same shape."""
         self._check_input_dim(x)
+        return dynamic_scale(x, recorded(lambda: self._factor(x), of_batch=True))
+
+    def _factor(self, x: Tensor) -> Tensor:
+        """Return what each channel is multiplied by, [C, 1, 1]; in training, note the batch's variance."""
         if self.training:
             variance, _ = batch_moments(x)
             momentum = self.momentum if self.momentum is not None else 0.1
@@ -252,7 +175,7 @@ class UncenteredBatchNorm2d(DynamicLinear, nn.BatchNorm2d):
         else:
             variance = self.running_var
         factor = self.weight.to(variance.dtype) * (variance + self.eps).rsqrt()
-        return dynamic_scale(x, factor[:, None, None])
+        return factor[:, None, None]
 
 
 def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -264,8 +187,7 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Both [C], at least float32.
     """
-    x = x if x.dtype == torch.float64 else x.float()
-    variance, mean = torch.var_mean(x, dim=(0, 2, 3), unbiased=False)
+    variance, mean = variance_and_mean(x)
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return variance, mean
     count = torch.full_like(mean[:1], x.numel() / x.shape[1])

@@ -1,17 +1,18 @@
 """B-cos transform of vectors, e.g. of tokens."""
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from guidance.models.bcos_layers import DynamicLinear, cosine_scale
+from guidance.models.bcos_layers import cosine_scale
+from guidance.models.closed_forms import squared_norm, unit_norm
+from guidance.models.dynamic_factors import DynamicLinear, recorded
+from guidance.models.linear_maps import multiply
 
 
 class _UnitNormLinear(nn.Linear):
     """Linear map whose rows are divided by their norm. Holds the weight under the name ``bcos`` uses."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight / torch.linalg.vector_norm(self.weight, dim=1, keepdim=True))
+        return multiply(x, recorded(lambda: unit_norm(self.weight), of_batch=True))
 
 
 class BcosLinear(DynamicLinear, nn.Module):
@@ -42,12 +43,14 @@ class BcosLinear(DynamicLinear, nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., C] to [..., C']."""
-        out: Tensor = self.linear(x)
-        squares = (x if x.dtype == torch.float64 else x.float()).square()
-        # Under the root, where the stabiliser keeps the second derivative finite at a vector of zeros.
-        norm = (squares.sum(-1, keepdim=True) + 1e-24).sqrt()
-        return cosine_scale(out, norm, self.b)
+        return cosine_scale(self.linear(x), lambda: _norms(x), self.b)
 
     def extra_repr(self) -> str:
         """Return B."""
         return f"B={self.b:g}"
+
+
+def _norms(x: Tensor) -> Tensor:
+    """Return the Euclidean norms of vectors [..., C], at least float32, [..., 1]."""
+    # Under the root, where the stabiliser keeps the second derivative finite at a vector of zeros.
+    return (squared_norm(x, dim=-1) + 1e-24).sqrt()

@@ -10,7 +10,7 @@ Interpretable CNNs and Vision Transformers" (arXiv 2306.10898). For batch norm s
 import torch
 from torch import Tensor, nn
 
-from guidance.models.bcos_layers import DynamicLinear, dynamic_scale
+from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale, recorded
 
 
 class _BiasFreeNorm(DynamicLinear, nn.Module):
@@ -24,7 +24,7 @@ class _BiasFreeNorm(DynamicLinear, nn.Module):
     def _normalize(self, x: Tensor, dimensions: tuple[int, ...]) -> Tensor:
         x = x if x.dtype == torch.float64 else x.float()
         variance, mean = torch.var_mean(x, dim=dimensions, unbiased=False, keepdim=True)
-        return dynamic_scale(x - mean, (variance + self.eps).rsqrt())
+        return dynamic_scale(x - mean, recorded(lambda: (variance + self.eps).rsqrt()))
 
     def extra_repr(self) -> str:
         """Return the number of channels and eps."""

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from guidance.errors import InputError, unknown_name
 from guidance.models.bcos_attention import BcosAttention
 from guidance.models.bcos_classifier import bcos_classifier, load_released, logit_bias
-from guidance.models.bcos_layers import BcosConv2d, explanation_backward
+from guidance.models.bcos_layers import BcosConv2d
 from guidance.models.bcos_linear import BcosLinear
 from guidance.models.bcos_norm import BiasFreeImageNorm2d, BiasFreeLayerNorm
 from guidance.models.classifier import Classifier
+from guidance.models.dynamic_factors import explanation_backward
 
 _SIZES = ("ti", "s", "b", "l")
 _PATCH = 16

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from guidance.errors import InputError
 from guidance.models.bcos_layers import (
     BcosConv2d,
-    DynamicLinear,
+    LinearConv2d,
     UncenteredBatchNorm2d,
     batch_moments,
     cosine_scale,
-    dynamic_scale,
 )
+from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale
 
 
 class BcosifiedConv2d(BcosConv2d):
@@ -46,21 +46,23 @@ class BcosifiedConv2d(BcosConv2d):
         geometry = (old.kernel_size, old.stride, old.padding, old.dilation, old.groups)
         # torch's types are wider than what a Conv2d holds.
         super().__init__(old.in_channels, old.out_channels, *geometry, b=b)  # type: ignore[arg-type]
-        self.linear = nn.Conv2d(old.in_channels, old.out_channels, *geometry, bias=False)  # type: ignore[arg-type,assignment]
+        self.linear = LinearConv2d(old.in_channels, old.out_channels, *geometry, bias=False)  # type: ignore[arg-type,assignment]
         self.linear.weight = nn.Parameter(old.weight.detach().clone())
         self.register_buffer("bias", None if old.bias is None else old.bias.detach().clone())
         self.bias_scale = bias_scale
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, C', H', W']."""
-        out: Tensor = self.linear(x)
-        if self.b != 1:
-            # Stabilised under the root: a filter of zeros has a cosine of 0, and finite derivatives.
-            filters = (self.linear.weight.square().sum((1, 2, 3)) + 1e-24).sqrt()
-            out = cosine_scale(out, self.patch_norms(x) * filters[:, None, None], self.b)
+        out = cosine_scale(self.linear(x), lambda: self.patch_norms(x) * self._filter_norms(), self.b)
         if self.bias is None or self.bias_scale == 0:
             return out
         return out + self.bias_scale * self.bias[:, None, None]
+
+    def _filter_norms(self) -> Tensor:
+        """Return the norms of the filters, [C', 1, 1]."""
+        # Stabilised under the root: a filter of zeros has a cosine of 0, and finite derivatives.
+        squares = self.linear.weight.square().sum((1, 2, 3))
+        return (squares + 1e-24).sqrt()[:, None, None]
 
 
 class BcosifiedBatchNorm2d(UncenteredBatchNorm2d):

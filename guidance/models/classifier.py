@@ -26,6 +26,8 @@ class Classifier(nn.Module):
         prefix_tokens: Of a network of tokens, how many in front are not of the image (a class token,
             registers); maps leave them out.
         channels_side: ``first`` if what the network's blocks hold is [N, C, h, w], ``last`` if [N, h, w, C].
+        dynamic_linear: Whether the network is linear but for what it computes as
+            :func:`guidance.models.dynamic_factors.recorded`, dropout and stochastic depth.
 
     Raises:
         InputError: If the head is not a module of the network or not linear, or there is no such side.
@@ -40,6 +42,7 @@ class Classifier(nn.Module):
         head: str | None = None,
         prefix_tokens: int = 0,
         channels_side: ChannelsSide = "first",
+        dynamic_linear: bool = False,
     ) -> None:
         super().__init__()
         if channels_side not in get_args(ChannelsSide):
@@ -49,6 +52,7 @@ class Classifier(nn.Module):
         self.num_classes = num_classes
         self.prefix_tokens = prefix_tokens
         self.channels_side = channels_side
+        self.dynamic_linear = dynamic_linear
         self.layers = {"input": "encoding"} | {name: f"network.{path}" for name, path in layers.items()}
         if head is not None:
             replace_head(network, head, num_classes)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from guidance.errors import unknown_name
-from guidance.models.bcos_layers import DynamicLinear, dynamic_matmul, dynamic_scale
+from guidance.models.dynamic_factors import DynamicLinear, dynamic_matmul, dynamic_scale
 
 Nonlinearity = Literal["l2", "squash"]
 

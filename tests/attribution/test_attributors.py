@@ -55,7 +55,16 @@ def test_grad_cam_equals_captum(resnet: Classifier, images: Tensor, layer: str, 
     torch.testing.assert_close(maps, expected.detach())
 
 
-@pytest.mark.parametrize("attributor", [InputXGradient("mid2"), GradCAM("final"), BcosContributions("mid1")])
+@pytest.mark.parametrize(
+    "attributor",
+    [
+        InputXGradient("mid2"),
+        GradCAM("final"),
+        BcosContributions(),
+        BcosContributions("mid1"),
+        BcosContributions("final"),
+    ],
+)
 def test_pairs_equal_one_image_and_class_at_a_time(attributor: Attributor, images: Tensor) -> None:
     torch.manual_seed(1)
     model = bcos_small(num_classes=4, width=8).eval()
@@ -89,8 +98,30 @@ def test_passes_are_few_and_never_larger_than_the_batch(
     seen: list[int] = []
     model.register_forward_hook(lambda _, args, __: seen.append(len(args[0])))
     classes = torch.arange(len(pair_images)) % 4
-    attribute_pairs(BcosContributions(), model, images, torch.tensor(pair_images), classes)
+    attribute_pairs(InputXGradient(), model, images, torch.tensor(pair_images), classes)
     assert seen == sizes
+
+
+def test_further_pairs_of_a_b_cos_network_take_no_forward_pass(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = bcos_small(num_classes=4, width=8).eval()
+    pair_images = torch.tensor([2, 2, 0, 2, 2, 1, 2])
+    monkeypatch.setattr(torch.nn.functional, "conv2d", counted := _Counted(torch.nn.functional.conv2d))
+    attribute_pairs(BcosContributions(), model, images, pair_images, torch.arange(7) % 4)
+    layers = sum(isinstance(module, torch.nn.Conv2d) for module in model.modules())
+    assert counted.calls == layers
+
+
+class _Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, function: Any) -> None:
+        self.function, self.calls = function, 0
+
+    def __call__(self, *args: Any) -> Any:
+        self.calls += 1
+        return self.function(*args)
 
 
 def test_no_pairs(images: Tensor) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from guidance.attribution.explained_as import explained_as
-from guidance.models.bcos_layers import explanation_backward
+from guidance.models.dynamic_factors import explanation_backward
 
 
 def test_only_an_explanation_goes_through_the_surrogate() -> None:

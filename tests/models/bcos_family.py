@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from guidance.attribution.bcos import BcosContributions
 from guidance.errors import InputError
-from guidance.models.bcos_layers import BcosConv2d, UncenteredBatchNorm2d, explanation_backward
+from guidance.models.bcos_layers import BcosConv2d, UncenteredBatchNorm2d
 from guidance.models.classifier import Classifier
+from guidance.models.dynamic_factors import explanation_backward
 from tests.file_server import FileServer, serving
 
 K = 1000

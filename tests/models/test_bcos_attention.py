@@ -9,7 +9,7 @@ from bcos.modules.norms import DetachableLayerNorm, NoBias
 from torch import Tensor
 
 from guidance.models.bcos_attention import BcosAttention
-from guidance.models.bcos_layers import explanation_backward
+from guidance.models.dynamic_factors import explanation_backward
 
 
 def attention() -> tuple[BcosAttention, Tensor]:

@@ -8,13 +8,8 @@ from bcos.modules import BcosConv2d as ReferenceConv
 from bcos.modules.norms import BatchNormUncentered2d, NoBias
 from torch import Tensor, nn
 
-from guidance.models.bcos_layers import (
-    BcosConv2d,
-    UncenteredBatchNorm2d,
-    dynamic_matmul,
-    dynamic_scale,
-    explanation_backward,
-)
+from guidance.models.bcos_layers import BcosConv2d, UncenteredBatchNorm2d
+from guidance.models.dynamic_factors import explanation_backward
 
 
 def slow_bcos(x: Tensor, weight: Tensor, b: float, stride: int, padding: int) -> Tensor:
@@ -90,54 +85,6 @@ def test_gradcheck(b: float) -> None:
     x = (torch.rand(1, 2, 4, 4, dtype=torch.float64) + 0.2).requires_grad_()
     assert torch.autograd.gradcheck(layer, (x,))
     assert torch.autograd.gradgradcheck(layer, (x,))
-
-
-def test_dynamic_scale_is_a_product_outside_explanations() -> None:
-    x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
-    for shape in [(2, 3, 4, 4), (2, 1, 4, 4), (3, 1, 1)]:
-        factor = torch.rand(shape, dtype=torch.float64, requires_grad=True)
-        assert torch.autograd.gradcheck(dynamic_scale, (x, factor))
-        assert torch.autograd.gradgradcheck(dynamic_scale, (x, factor))
-
-
-def test_factor_is_constant_in_the_explanation_only() -> None:
-    x = torch.tensor([3.0], requires_grad=True)
-    out = dynamic_scale(x, x * 2)  # 2 x^2 = 18; as a dynamic linear map: W(x) = 2x = 6
-    with explanation_backward():
-        (w,) = torch.autograd.grad(out, x, create_graph=True)
-    assert w.item() == 6
-    (of_w,) = torch.autograd.grad(w, x, retain_graph=True)  # but dW/dx = 2 reaches the factor
-    assert of_w.item() == 2
-    (of_out,) = torch.autograd.grad(out, x)
-    assert of_out.item() == 12
-
-
-def test_dynamic_matmul_is_a_product_outside_explanations() -> None:
-    torch.manual_seed(0)
-    factor = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
-    x = torch.randn(2, 3, 5, 2, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(dynamic_matmul(factor, x), torch.einsum("abts,absd->abtd", factor, x))
-    assert torch.autograd.gradcheck(dynamic_matmul, (factor, x))
-    assert torch.autograd.gradgradcheck(dynamic_matmul, (factor, x))
-
-
-def test_matrix_is_constant_in_the_explanation_only() -> None:
-    x = torch.tensor([[3.0]], requires_grad=True)
-    out = dynamic_matmul(x * 2, x)  # 2 x^2 = 18; as a dynamic linear map: W(x) = 2x = 6
-    with explanation_backward():
-        (w,) = torch.autograd.grad(out, x, create_graph=True)
-    assert w.item() == 6
-    (of_w,) = torch.autograd.grad(w, x, retain_graph=True)  # but dW/dx = 2 reaches the factor
-    assert of_w.item() == 2
-    (of_out,) = torch.autograd.grad(out, x)
-    assert of_out.item() == 12
-
-
-def test_an_error_ends_the_explanation_mode() -> None:
-    with pytest.raises(RuntimeError, match="stop"), explanation_backward():
-        raise RuntimeError("stop")
-    x = torch.tensor([3.0], requires_grad=True)
-    assert torch.autograd.grad(dynamic_scale(x, x * 2), x)[0].item() == 12
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -4,8 +4,8 @@ import pytest
 import torch
 from bcos.modules import BcosLinear as PackageLinear
 
-from guidance.models.bcos_layers import explanation_backward
 from guidance.models.bcos_linear import BcosLinear
+from guidance.models.dynamic_factors import explanation_backward
 
 
 @pytest.mark.parametrize("b", [1.0, 1.5, 2.0, 3.0])

@@ -11,8 +11,8 @@ from bcos.modules.norms import (
     NoBias,
 )
 
-from guidance.models.bcos_layers import explanation_backward
 from guidance.models.bcos_norm import BiasFreeImageNorm2d, BiasFreeLayerNorm, BiasFreePositionNorm2d
+from guidance.models.dynamic_factors import explanation_backward
 
 NORMS = [
     (BiasFreeLayerNorm, DetachableLayerNorm, (2, 5, 4), (-1,), (4,)),

@@ -15,7 +15,7 @@ from guidance.attribution import BcosContributions
 from guidance.errors import InputError
 from guidance.losses import EnergyLoss
 from guidance.models import BcosConv2d, Classifier, UncenteredBatchNorm2d, bcos_resnet, bcos_small
-from guidance.models.bcos_layers import dynamic_scale
+from guidance.models.dynamic_factors import dynamic_scale
 
 
 def with_statistics(model: nn.Module) -> None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from guidance.errors import InputError
-from guidance.models.bcos_layers import BcosConv2d, UncenteredBatchNorm2d, explanation_backward
+from guidance.models.bcos_layers import BcosConv2d, UncenteredBatchNorm2d
 from guidance.models.bcosified_layers import (
     BcosifiedBatchNorm2d,
     BcosifiedConv2d,
@@ -16,6 +16,7 @@ from guidance.models.bcosified_layers import (
     set_bias_scale,
     set_exponent,
 )
+from guidance.models.dynamic_factors import explanation_backward
 from tests.metrics.two_ranks import on_two_ranks
 
 GEOMETRIES = [

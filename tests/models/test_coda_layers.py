@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from guidance.errors import InputError
-from guidance.models.bcos_layers import explanation_backward
 from guidance.models.coda_layers import DynamicAlignmentConv2d, Nonlinearity
+from guidance.models.dynamic_factors import explanation_backward
 from tests.models.slow_alignment import dynamic_weights, patches_of
 
 NONLINEARITIES = get_args(Nonlinearity)

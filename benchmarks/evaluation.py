@@ -1,0 +1,75 @@
+"""Compare explaining all (image, class) pairs of a batch with a stand-in for the official code.
+
+A B-cos ResNet with random weights in evaluation mode, random images. First the maps of both are compared,
+then they are timed in turn. Ours is timed once more as if every further pair of an image took a forward
+pass of its own. Run ``python benchmarks/evaluation.py --help``.
+"""
+
+import argparse
+from functools import partial
+
+import torch
+from guided_step import random_step
+from interleaved import compare, restart_with_allocator
+from official_stand_in import official_evaluation, official_resnet
+from torch import Tensor
+
+from guidance.attribution import BcosContributions, attribute_pairs
+from guidance.models import Classifier, bcos_resnet
+
+
+def main() -> None:
+    """Compare maps, then time."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--depth", type=int, default=50, help="of the ResNet")
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--layer", default="input", choices=("input", "final"))
+    parser.add_argument("--classes", type=float, default=1.5, help="pairs per image, on average")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", default="cpu", choices=("cpu", "wall"))
+    options = parser.parse_args()
+    restart_with_allocator()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+
+    model = bcos_resnet(options.depth, 20).eval()
+    official = official_resnet(options.depth, 20, model.network.state_dict()).eval()
+    images = random_step(options.batch_size, options.image_size)[0]
+    numbers = torch.arange(round(options.batch_size * options.classes))
+    pairs = torch.stack([numbers % options.batch_size, numbers % 20], 1)
+    attributor = BcosContributions(options.layer)
+    _, theirs = official_evaluation(official, images, pairs, options.layer)
+    _, ours = attribute_pairs(attributor, model, images, *pairs.T)
+    torch.testing.assert_close(ours[options.layer], theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
+
+    variants = {
+        "official": partial(official_evaluation, official, images, pairs, options.layer),
+        "one forward pass": partial(attribute_pairs, attributor, model, images, *pairs.T),
+        "further forward passes": partial(further_forward_passes, attributor, model, images, pairs),
+        "no maps": partial(classify, model, images),
+    }
+    size = f"batch {options.batch_size}, {options.image_size} px, {len(pairs)} pairs"
+    print(f"B-cos ResNet-{options.depth}, {options.layer}, {size}")
+    compare(variants, options.rounds, options.clock)
+
+
+def further_forward_passes(
+    attributor: BcosContributions, model: Classifier, images: Tensor, pairs: Tensor
+) -> None:
+    """Explain pairs by passes of a model that does not tell that it is linear but for its factors."""
+    model.dynamic_linear = False
+    attribute_pairs(attributor, model, images, *pairs.T)
+    model.dynamic_linear = True
+
+
+@torch.no_grad()
+def classify(model: Classifier, images: Tensor) -> Tensor:
+    """Return logits alone."""
+    logits: Tensor = model(images)
+    return logits
+
+
+if __name__ == "__main__":
+    main()

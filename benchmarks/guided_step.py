@@ -1,0 +1,139 @@
+"""Compare training steps with a stand-in for the official code: ``python benchmarks/guided_step.py --help``.
+
+A B-cos ResNet with random weights, the Energy loss, random images. First loss and gradients of both are
+compared (float64, small images), then the steps are timed in turn. A step is forward, explanation, losses
+and backward, without the optimizer.
+"""
+
+import argparse
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from interleaved import compare, restart_with_allocator
+from official_stand_in import official_loss, official_resnet
+from torch import Tensor, nn
+
+from guidance.attribution import BcosContributions
+from guidance.losses import EnergyLoss
+from guidance.models import Classifier, bcos_resnet
+
+Step = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def main() -> None:
+    """Compare results, then time."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--depth", type=int, default=50, help="of the ResNet")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--layer", default="input", choices=("input", "final"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", default="cpu", choices=("cpu", "wall"))
+    options = parser.parse_args()
+    restart_with_allocator()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+
+    model = bcos_resnet(options.depth, 20)
+    official = official_resnet(options.depth, 20, model.network.state_dict())
+    check_equal(model, official, options.layer)
+    step = random_step(options.batch_size, options.image_size)
+    few = random_step(options.batch_size, options.image_size, guided=max(1, options.batch_size // 10))
+    variants = {
+        "official, guided": partial(
+            backward, official, partial(official_loss, official, *step, options.layer)
+        ),
+        "official, not guided": partial(backward, official, partial(official_plain_loss, official, *step)),
+        "guided": partial(backward, model, partial(guided_loss, model, *step, options.layer)),
+        "10 % guided": partial(backward, model, partial(guided_loss, model, *few, options.layer)),
+        "not guided": partial(backward, model, partial(plain_loss, model, *step)),
+    }
+    print(
+        f"B-cos ResNet-{options.depth}, batch {options.batch_size}, {options.image_size} px, {options.layer}"
+    )
+    compare(variants, options.rounds, options.clock)
+
+
+def random_step(batch_size: int, size: int, guided: int | None = None) -> Step:
+    """Return images, labels, classes, masks, and which images are guided (all by default)."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(batch_size, 3, size, size, generator=generator)
+    labels = (torch.rand(batch_size, 20, generator=generator) < 0.1).float()
+    classes = torch.randint(0, 20, (batch_size,), generator=generator)
+    masks = torch.zeros(batch_size, size, size, dtype=torch.bool)
+    masks[:, size // 4 : size // 2, size // 8 : size // 2] = True
+    return (
+        images,
+        labels,
+        classes,
+        masks,
+        torch.arange(batch_size) < (batch_size if guided is None else guided),
+    )
+
+
+def guided_loss(
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    classes: Tensor,
+    masks: Tensor,
+    guided: Tensor,
+    layer: str,
+) -> Tensor:
+    """Return the loss of a guided step of ours."""
+    attributor = BcosContributions(layer)
+    forward = attributor.forward(model, images)
+    loss = F.binary_cross_entropy_with_logits(forward.logits, labels)
+    if not guided.all():
+        rows = guided.nonzero()[:, 0]
+        forward, classes, masks = forward.restrict(rows), classes[rows], masks[rows]
+    maps = attributor.attribute(forward, classes, create_graph=True)
+    localization: Tensor = EnergyLoss()(maps, masks).mean()
+    return loss + 0.06 * localization
+
+
+def plain_loss(model: nn.Module, images: Tensor, labels: Tensor, *_: Tensor) -> Tensor:
+    """Return the loss of a step of ours without guidance."""
+    return F.binary_cross_entropy_with_logits(model(images), labels)
+
+
+def official_plain_loss(network: nn.Module, images: Tensor, labels: Tensor, *_: Tensor) -> Tensor:
+    """Return the loss of an official step without guidance."""
+    return F.binary_cross_entropy_with_logits(network(torch.cat([images, 1 - images], 1)), labels)
+
+
+def backward(model: nn.Module, loss: partial[Tensor]) -> None:
+    """Compute a loss and the gradients of all parameters."""
+    model.zero_grad()
+    loss().backward()
+
+
+def check_equal(model: Classifier, official: nn.Module, layer: str) -> None:
+    """Compare loss and gradients of both guided steps in float64, and leave both as they were."""
+    state = {name: value.clone() for name, value in model.network.state_dict().items()}
+    model.double()
+    official.double()
+    step = random_step(3, 64)
+    step = (step[0].double(), step[1].double(), *step[2:])
+    ours, theirs = guided_loss(model, *step, layer), official_loss(official, *step, layer)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=0)
+    ours.backward()
+    theirs.backward()
+    worst = 0.0
+    others = dict(official.named_parameters())
+    for name, parameter in model.network.named_parameters():
+        gradient, other = parameter.grad, others[name].grad
+        if gradient is None or other is None:
+            raise AssertionError(f"{name} has no gradient")
+        worst = max(worst, float((gradient - other).abs().max() / other.abs().max()))
+    if not worst < 1e-7:
+        raise AssertionError(f"gradients differ by {worst} of their largest")
+    print(f"loss equal to 1e-9, gradients to {worst:.0e} of their largest, in float64")
+    model.float().network.load_state_dict(state)
+    official.float().load_state_dict(state)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Parts of dynamic factors whose derivatives have a closed form of few passes over an activation.
+
+All are twice differentiable. An explanation holds the factors constant, so that no gradient arrives here; the
+functions then have none either, instead of one of zeros. What a compiler sees is the plain formula.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _UnitNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(weight.flatten(1), dim=1).view(-1, *[1] * (weight.ndim - 1))
+        unit: Tensor = weight / norm
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(weight, unit)
+        return unit
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> Tensor | None:
+        (gradient,) = gradients
+        if gradient is None:
+            return None
+        weight, unit = ctx.saved_tensors
+        others = tuple(range(1, weight.ndim))
+        norm = torch.linalg.vector_norm(weight, dim=others, keepdim=True)
+        along = (gradient * unit).sum(others, keepdim=True)
+        of_weight: Tensor = (gradient - unit * along) / norm
+        return of_weight
+
+
+def unit_norm(weight: Tensor) -> Tensor:
+    """Divide filters [C', ...] by their Euclidean norms."""
+    if torch.compiler.is_compiling():
+        plain: Tensor = weight / torch.linalg.vector_norm(
+            weight, dim=tuple(range(1, weight.ndim)), keepdim=True
+        )
+        return plain
+    out: Tensor = _UnitNorm.apply(weight)
+    return out
+
+
+class _SquaredNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x)
+        norm: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+        return norm.square_()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
+        (gradient,) = gradients
+        if gradient is None:
+            return None, None
+        (x,) = ctx.saved_tensors
+        return x * (2 * gradient), None
+
+
+def squared_norm(x: Tensor, dim: int) -> Tensor:
+    """Return the sum of squares along a dimension, which stays with size 1, at least float32."""
+    x = x if x.dtype == torch.float64 else x.float()
+    if torch.compiler.is_compiling():
+        return x.square().sum(dim, keepdim=True)
+    out: Tensor = _SquaredNorm.apply(x, dim)
+    return out
+
+
+class _AbsoluteQuotient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, out: Tensor, norm: Tensor) -> Tensor:
+        quotient = out.abs() / norm
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(out, norm, quotient)
+        return quotient
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        (gradient,) = gradients
+        if gradient is None:
+            return None, None
+        out, norm, quotient = ctx.saved_tensors
+        of_norm = (gradient * quotient).sum_to_size(norm.shape) / -norm
+        return gradient * (out.sgn() / norm), of_norm
+
+
+def absolute_quotient(out: Tensor, norm: Tensor) -> Tensor:
+    """Return ``|out| / norm`` for positive norms, broadcastable to ``out``: the cosine of a B-cos layer."""
+    if torch.compiler.is_compiling():
+        return out.abs() / norm
+    quotient: Tensor = _AbsoluteQuotient.apply(out, norm)
+    return quotient
+
+
+class _VarianceAndMean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean = x.mean((0, 2, 3))
+        # torch.var takes ten times as long as a product does (torch 2.14 on a CPU).
+        variance = (x - mean[:, None, None]).square_().mean((0, 2, 3))
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, mean)
+        return variance, mean
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> Tensor | None:
+        x, mean = ctx.saved_tensors
+        of_variance, of_mean = gradients
+        of_x = None
+        count = x.numel() / x.shape[1]
+        if of_variance is not None:
+            of_x = (x - mean[:, None, None]) * (2 / count * of_variance)[:, None, None]
+        if of_mean is not None:
+            of_mean = (of_mean / count)[:, None, None]
+            of_x = of_mean.expand_as(x) if of_x is None else of_x + of_mean
+        return of_x
+
+
+def variance_and_mean(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the biased variance and the mean per channel of [N, C, H, W], each [C], at least float32."""
+    x = x if x.dtype == torch.float64 else x.float()
+    if torch.compiler.is_compiling():
+        variance, mean = torch.var_mean(x, dim=(0, 2, 3), unbiased=False)
+        return variance, mean
+    variance, mean = _VarianceAndMean.apply(x)
+    return variance, mean

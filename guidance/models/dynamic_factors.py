@@ -1,0 +1,219 @@
+"""Dynamic factors: what makes a B-cos network more than linear, and how an explanation holds them constant.
+
+In a dynamic linear network every layer multiplies a linear map of its input by dynamic factors: powers of
+cosines, inverse standard deviations and attention weights in a B-cos network, whole weight vectors in a CoDA
+network. Its explanation W(x) is the gradient of a logit with the factors held constant. To train on it, the
+loss must still reach the factors. So they are not detached in the forward pass:
+
+* :func:`dynamic_scale` and :func:`dynamic_matmul` leave the factor's gradient out only while
+  :func:`explanation_backward` is active, that is, in the explanation's own backward pass. One forward pass
+  then serves the logits, the explanation, and the gradients of both.
+* :class:`FactorTape` keeps the factors of a forward pass. Played back, they make the network a linear map,
+  which explains any rows of the batch, at the cost of a backward pass of these rows.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_explaining = False
+
+
+@contextmanager
+def explanation_backward() -> Iterator[None]:
+    """Hold all dynamic factors constant in the backward passes that run inside this context.
+
+    The setting belongs to the process, not to a thread: autograd runs CUDA backwards in threads of its own.
+    """
+    global _explaining
+    previous, _explaining = _explaining, True
+    try:
+        yield
+    finally:
+        _explaining = previous
+
+
+def explaining() -> bool:
+    """Return whether :func:`explanation_backward` is active: for layers with a backward of their own."""
+    return _explaining
+
+
+class DynamicLinear:
+    """Marks the layers that are linear but for dynamic factors, which :func:`explanation_backward` holds.
+
+    A network with such layers can be explained by its dynamic linear map.
+    """
+
+
+class _DynamicScale(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: Tensor) -> Tensor:
+        only_explained(ctx)
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] and not ctx.only_explained else None, factor)
+        return x * factor
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        if has_no_gradient(ctx):
+            return None, None
+        x, factor = ctx.saved_tensors
+        (gradient,) = gradients
+        needs_x, needs_factor = ctx.needs_input_grad
+        factor_gradient = None
+        if needs_factor and not _explaining:
+            factor_gradient = (gradient * x).sum_to_size(factor.shape)
+        return (gradient * factor if needs_x else None), factor_gradient
+
+
+def dynamic_scale(x: Tensor, factor: Tensor) -> Tensor:
+    """Multiply by a dynamic factor, which :func:`explanation_backward` treats as a constant.
+
+    Args:
+        x: Of any shape, e.g. [N, C, H, W].
+        factor: Broadcastable to ``x``.
+
+    Returns:
+        ``x * factor``, twice differentiable in both.
+    """
+    if playing() and not torch.is_grad_enabled():
+        return x  # nothing is read of it
+    out: Tensor = _DynamicScale.apply(x, factor)
+    return out
+
+
+class _DynamicMatmul(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, factor: Tensor, x: Tensor) -> Tensor:
+        only_explained(ctx)
+        if ctx.only_explained:
+            ctx.save_for_backward(factor, None)
+            return x.new_zeros(*x.shape[:-2], *factor.shape[-2:-1], x.shape[-1])
+        ctx.save_for_backward(factor, x)
+        return factor @ x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        if has_no_gradient(ctx):
+            return None, None
+        factor, x = ctx.saved_tensors
+        (gradient,) = gradients
+        needs_factor, needs_x = ctx.needs_input_grad
+        factor_gradient = gradient @ x.mT if needs_factor and not _explaining else None
+        return factor_gradient, (factor.mT @ gradient if needs_x else None)
+
+
+def dynamic_matmul(factor: Tensor, x: Tensor) -> Tensor:
+    """Multiply by a matrix that :func:`explanation_backward` treats as a constant.
+
+    Args:
+        factor: [..., T, S].
+        x: [..., S, D], with the same leading dimensions.
+
+    Returns:
+        ``factor @ x``, [..., T, D] in the dtype of ``x``, twice differentiable in both.
+    """
+    out: Tensor = _DynamicMatmul.apply(factor.to(x.dtype), x)
+    return out
+
+
+class FactorTape:
+    """The dynamic factors of one forward pass, in the order of their computation.
+
+    Example::
+
+        tape = FactorTape()
+        with tape.record():
+            logits = model(images)
+        with tape.play(rows):
+            ...  # model(images[rows]) is linear; only its gradients, in explanation_backward, have a meaning
+
+    While the tape plays, linear maps return zeros: what a dynamic linear network would compute is known,
+    and its gradient depends on the factors alone. No factor is computed again, and no statistics change.
+    """
+
+    def __init__(self) -> None:
+        self._factors: list[tuple[Tensor, bool]] = []
+        self._rows: Tensor | None = None
+        self._next = 0
+
+    @contextmanager
+    def record(self) -> Iterator[None]:
+        """Record the factors that are computed inside this context."""
+        with self._active():
+            yield
+
+    @contextmanager
+    def play(self, rows: Tensor) -> Iterator[None]:
+        """Give out the recorded factors of some images instead of computing factors.
+
+        Args:
+            rows: Positions in the recorded batch, also repeated ones, int64 [P].
+        """
+        self._rows, self._next = rows, 0
+        try:
+            with self._active():
+                yield
+        finally:
+            self._rows = None
+
+    @property
+    def playing(self) -> bool:
+        """Return whether recorded factors are given out."""
+        return self._rows is not None
+
+    def factor(self, compute: Callable[[], Tensor], of_batch: bool) -> Tensor:
+        """Compute and keep the next factor, or give it out; see :func:`recorded`."""
+        if self._rows is None:
+            factor = compute()
+            self._factors.append((factor, of_batch))
+            return factor
+        factor, of_batch = self._factors[self._next]
+        self._next += 1
+        if of_batch:
+            return factor
+        # Without a gradient, as before the layer that is explained, nothing that is computed is ever read.
+        return factor[self._rows] if torch.is_grad_enabled() else factor[:1]
+
+    @contextmanager
+    def _active(self) -> Iterator[None]:
+        global _tape
+        previous, _tape = _tape, self
+        try:
+            yield
+        finally:
+            _tape = previous
+
+
+_tape: FactorTape | None = None
+
+
+def recorded(compute: Callable[[], Tensor], of_batch: bool = False) -> Tensor:
+    """Compute a dynamic factor, or a weight of a linear map, unless a :class:`FactorTape` has it.
+
+    Args:
+        compute: Computes it for all images, with whatever else is to happen once in a forward pass.
+        of_batch: Whether all images share it. Otherwise its first dimension is that of the images.
+    """
+    return compute() if _tape is None else _tape.factor(compute, of_batch)
+
+
+def playing() -> bool:
+    """Return whether a :class:`FactorTape` plays, so that no layer needs to return what it computes."""
+    return _tape is not None and _tape.playing
+
+
+def only_explained(ctx: Any) -> None:
+    """Note in the context of a function whether its output, made while a tape plays, has no meaning."""
+    ctx.only_explained = playing()
+    ctx.set_materialize_grads(not ctx.only_explained)
+
+
+def has_no_gradient(ctx: Any) -> bool:
+    """Return whether a backward pass reached such an output in another way than by an explanation.
+
+    It did so with zeros: the derivatives of pooling's gradient, for example, have some for pooling's input.
+    """
+    return bool(ctx.only_explained) and not _explaining

@@ -1,0 +1,150 @@
+"""Linear maps whose gradients are ordinary linear maps, so that they are fast to differentiate twice.
+
+The second derivative of a convolution, as torch has it, computes the gradient of the weight by convolutions
+with kernels as large as the image. Here the gradient of the input is a transposed convolution like any other,
+whose own derivatives are ordinary first ones.
+
+While :func:`guidance.models.explanation_backward` is active no gradient of a weight is computed. While a
+:class:`~guidance.models.dynamic_factors.FactorTape` plays, the maps return zeros, with the right gradients.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from guidance.models.dynamic_factors import explaining, has_no_gradient, only_explained
+
+Pair = tuple[int, int]
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
+    ) -> Tensor:
+        ctx.geometry = stride, padding, dilation, groups
+        ctx.size = x.shape[2:]
+        only_explained(ctx)
+        if ctx.only_explained:
+            ctx.save_for_backward(None, weight)
+            return _zeros(x, weight, stride, padding, dilation)
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, None, stride, padding, dilation, groups)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+        if has_no_gradient(ctx):
+            return None, None, None, None, None, None
+        x, weight = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.geometry
+        (gradient,) = gradients
+        needs_x, needs_weight = ctx.needs_input_grad[:2]
+        of_x = of_weight = None
+        if needs_x:
+            # Rows and columns that no patch reached, as the stride does not divide the size.
+            left_over = [
+                size - ((out - 1) * s - 2 * p + d * (k - 1) + 1)
+                for size, out, s, p, d, k in zip(
+                    ctx.size, gradient.shape[2:], stride, padding, dilation, weight.shape[2:], strict=True
+                )
+            ]
+            of_x = F.conv_transpose2d(gradient, weight, None, stride, padding, left_over, groups, dilation)
+        if needs_weight and not explaining():
+            _, of_weight, _ = torch.ops.aten.convolution_backward(
+                gradient,
+                x,
+                weight,
+                None,
+                stride,
+                padding,
+                dilation,
+                False,
+                [0, 0],
+                groups,
+                [False, True, False],
+            )
+        return of_x, of_weight, None, None, None, None
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Tensor:
+    """Convolve as ``torch.nn.functional.conv2d`` does, without a bias.
+
+    Args:
+        x: [N, C, H, W].
+        weight: [C', C / groups, h, w].
+        stride: Stride.
+        padding: Zero padding.
+        dilation: Dilation.
+        groups: Groups.
+
+    Returns:
+        [N, C', H', W'], twice differentiable.
+    """
+    out: Tensor = _Convolution.apply(*_of_one_type(x, weight), stride, padding, dilation, groups)
+    return out
+
+
+class _Multiplication(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        only_explained(ctx)
+        if ctx.only_explained:
+            ctx.save_for_backward(None, weight)
+            return x.new_zeros(*x.shape[:-1], len(weight))
+        ctx.save_for_backward(x, weight)
+        return F.linear(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        if has_no_gradient(ctx):
+            return None, None
+        x, weight = ctx.saved_tensors
+        (gradient,) = gradients
+        needs_x, needs_weight = ctx.needs_input_grad
+        of_weight = None
+        if needs_weight and not explaining():
+            of_weight = gradient.flatten(0, -2).mT @ x.flatten(0, -2)
+        return (gradient @ weight if needs_x else None), of_weight
+
+
+def multiply(x: Tensor, weight: Tensor) -> Tensor:
+    """Multiply vectors by a matrix, as ``torch.nn.functional.linear`` does without a bias.
+
+    Args:
+        x: [..., C].
+        weight: [C', C].
+
+    Returns:
+        [..., C'], twice differentiable.
+    """
+    out: Tensor = _Multiplication.apply(*_of_one_type(x, weight))
+    return out
+
+
+def _of_one_type(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Cast as autocast would: inside a function of our own it would cast unseen by the backward pass."""
+    device = x.device.type
+    if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(device)
+        return x.to(dtype), weight.to(dtype)
+    return x, weight
+
+
+def _zeros(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
+    """Return zeros of the shape of a convolution's output, in the memory format of its input."""
+    size = [
+        (size + 2 * p - d * (k - 1) - 1) // s + 1
+        for size, s, p, d, k in zip(x.shape[2:], stride, padding, dilation, weight.shape[2:], strict=True)
+    ]
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.zeros(len(x), len(weight), *size, dtype=x.dtype, device=x.device).to(memory_format=layout)

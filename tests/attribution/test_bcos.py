@@ -1,0 +1,173 @@
+"""B-cos explanations against the double backward of torch's own layers; rows against the whole batch."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+import guidance.models.bcos_attention as attention
+import guidance.models.bcos_layers as layers
+import guidance.models.bcos_linear as linear
+from guidance.attribution import BcosContributions, ForwardPass
+from guidance.models import Classifier, bcos_convnext, bcos_densenet, bcos_resnet, bcos_small, bcos_vit
+from guidance.models.bcosified import bcosified
+
+CLASSES = torch.tensor([1, 0, 2, 1])
+ROWS = torch.tensor([3, 1, 1])
+
+
+def images(size: int = 32) -> Tensor:
+    return torch.rand(4, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def small() -> Classifier:
+    torch.manual_seed(0)
+    return bcos_small(3, width=8).double()
+
+
+def loss_of(logits: Tensor, maps: dict[str, Tensor]) -> Tensor:
+    scaled = [(of_layer / of_layer.detach().abs().mean()).sin().sum() for of_layer in maps.values()]
+    return logits.square().mean() + torch.stack(scaled).sum()
+
+
+def explained(
+    model: Classifier, attributor: BcosContributions, restrict: bool = False, size: int = 32
+) -> tuple[dict[str, Tensor], list[Tensor], dict[str, Tensor]]:
+    """Return maps of ROWS, gradients of a loss, and buffers; explain these rows alone, or all images."""
+    model = copy.deepcopy(model)
+    forward = attributor.forward(model, images(size))
+    if restrict:
+        maps = attributor.attribute_layers(forward.restrict(ROWS), CLASSES[ROWS], create_graph=True)
+    else:
+        of_all = attributor.attribute_layers(forward, CLASSES, create_graph=True)
+        maps = {layer: of_layer[ROWS] for layer, of_layer in of_all.items()}
+    loss = loss_of(forward.logits, maps)
+    return maps, list(torch.autograd.grad(loss, list(model.parameters()))), dict(model.named_buffers())
+
+
+def compare(actual: Any, expected: Any, tolerance: float = 1e-9) -> None:
+    for layer, of_layer in expected[0].items():
+        torch.testing.assert_close(actual[0][layer], of_layer, rtol=tolerance, atol=tolerance)
+    for gradient, other in zip(actual[1], expected[1], strict=True):
+        largest = float(other.abs().max())
+        torch.testing.assert_close(gradient, other, rtol=tolerance, atol=tolerance * largest)
+    for name, buffer in expected[2].items():
+        torch.testing.assert_close(actual[2][name], buffer)
+
+
+def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let layers compute everything by torch's own operations, with their own double backward."""
+
+    def unit_norm(weight: Tensor) -> Tensor:
+        return weight / weight.square().sum(tuple(range(1, weight.ndim)), keepdim=True).sqrt()
+
+    def squared_norm(x: Tensor, dim: int) -> Tensor:
+        return x.square().sum(dim, keepdim=True)
+
+    def variance_and_mean(x: Tensor) -> tuple[Tensor, Tensor]:
+        variance, mean = torch.var_mean(x, dim=(0, 2, 3), unbiased=False)
+        return variance, mean
+
+    def convolve(x: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
+        return F.conv2d(x, weight, None, *geometry)
+
+    own = {
+        "convolve": convolve,
+        "multiply": F.linear,
+        "unit_norm": unit_norm,
+        "squared_norm": squared_norm,
+        "absolute_quotient": lambda out, norm: out.abs() / norm,
+        "variance_and_mean": variance_and_mean,
+    }
+    for module in (layers, linear, attention):
+        for name, function in own.items():
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, function)
+
+
+def small_vit() -> Classifier:
+    torch.manual_seed(0)
+    model = bcos_vit("ti", 3)
+    transformer = model.network.get_submodule("0.transformer")
+    assert isinstance(transformer, nn.Sequential)
+    del transformer[3:]
+    for number, layer in enumerate(("mid1", "mid2", "final")):
+        model.layers[layer] = f"network.0.transformer.{number}"
+    del model.layers["mid3"]
+    return model.double()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("build", [small, small_vit])
+def test_guided_gradients_equal_torch_s_double_backward(
+    build: Callable[[], Classifier], training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, attributor = build().train(training), BcosContributions(["input", "final"])
+    actual = explained(model, attributor)
+    plain_torch(monkeypatch)
+    compare(actual, explained(model, attributor))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("layer", ["input", "mid2", "final", ["input", "mid1", "final"], "within a block"])
+@pytest.mark.parametrize("build", [small, small_vit])
+def test_rows_alone_equal_rows_of_the_whole_batch(
+    build: Callable[[], Classifier], layer: str | list[str], training: bool
+) -> None:
+    if layer == "within a block":
+        layer = "network.layer2.0.bn1" if build is small else "network.0.transformer.1.attn"
+    model, attributor = build().train(training), BcosContributions(layer)
+    compare(explained(model, attributor, restrict=True), explained(model, attributor))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["resnet", "densenet", "convnext", "vit", "vit_c"])
+def test_rows_of_whole_networks(name: str, training: bool) -> None:
+    torch.manual_seed(0)
+    builders: dict[str, Callable[[], Classifier]] = {
+        "resnet": lambda: bcos_resnet(50, 3),
+        "densenet": lambda: bcos_densenet(121, 3),
+        "convnext": lambda: bcos_convnext("tiny", 3),
+        "vit": lambda: bcos_vit("ti", 3),
+        "vit_c": lambda: bcos_vit("ti", 3, conv_stem=True),
+    }
+    model = builders[name]().double().train(training)
+    for module in model.modules():
+        if isinstance(module, StochasticDepth):
+            module.p = 0.0
+    attributor = BcosContributions(list(model.layers))
+    whole, rows = (explained(model, attributor, restrict, size=64) for restrict in (False, True))
+    compare(rows, whole, tolerance=1e-8)
+
+
+def test_what_is_not_linear_but_for_its_factors_is_not_restricted() -> None:
+    attributor = BcosContributions()
+    relu = attributor.forward(bcosified("resnet18", 3).eval(), torch.rand(1, 3, 32, 32))
+    assert relu.tape is None
+    with pytest.raises(ValueError, match="only the pass of a B-cos network that was recorded"):
+        relu.restrict(torch.tensor([0]))
+    dropping = bcos_convnext("tiny", 3)
+    assert attributor.forward(dropping.eval(), torch.rand(1, 3, 32, 32)).tape is not None
+    assert attributor.forward(dropping.train(), torch.rand(1, 3, 32, 32)).tape is None
+
+
+def test_explaining_a_row_costs_nothing_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    transposed = F.conv_transpose2d
+
+    def spy(gradient: Tensor, *args: Any) -> Tensor:
+        sizes.append(len(gradient))
+        return transposed(gradient, *args)
+
+    attributor = BcosContributions("mid2")
+    forward: ForwardPass = attributor.forward(small(), images())
+    monkeypatch.setattr(F, "conv_transpose2d", spy)
+    attributor.attribute(forward.restrict(ROWS[:1]), CLASSES[ROWS[:1]], create_graph=True)
+    after_mid2 = 2 * 3 + 1  # two blocks of two convolutions and a downsampling, and the classifier
+    assert sizes == [1] * after_mid2

@@ -1,0 +1,75 @@
+"""Dynamic factors in and outside explanations, and played back from a tape."""
+
+import pytest
+import torch
+
+from guidance.models.dynamic_factors import (
+    FactorTape,
+    dynamic_scale,
+    explanation_backward,
+    playing,
+    recorded,
+)
+
+
+def test_dynamic_scale_is_a_product_outside_explanations() -> None:
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    for shape in [(2, 3, 4, 4), (2, 1, 4, 4), (3, 1, 1)]:
+        factor = torch.rand(shape, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(dynamic_scale, (x, factor))
+        assert torch.autograd.gradgradcheck(dynamic_scale, (x, factor))
+
+
+def test_factor_is_constant_in_the_explanation_only() -> None:
+    x = torch.tensor([3.0], requires_grad=True)
+    out = dynamic_scale(x, x * 2)  # 2 x^2 = 18; as a dynamic linear map: W(x) = 2x = 6
+    with explanation_backward():
+        (w,) = torch.autograd.grad(out, x, create_graph=True)
+    assert w.item() == 6
+    (of_w,) = torch.autograd.grad(w, x, retain_graph=True)  # but dW/dx = 2 reaches the factor
+    assert of_w.item() == 2
+    (of_out,) = torch.autograd.grad(out, x)
+    assert of_out.item() == 12
+
+
+def test_an_error_ends_the_explanation_mode() -> None:
+    with pytest.raises(RuntimeError, match="stop"), explanation_backward():
+        raise RuntimeError("stop")
+    x = torch.tensor([3.0], requires_grad=True)
+    assert torch.autograd.grad(dynamic_scale(x, x * 2), x)[0].item() == 12
+
+
+def test_a_tape_gives_out_rows_of_factors_in_their_order() -> None:
+    computed: list[str] = []
+
+    def compute(name: str, factor: torch.Tensor) -> torch.Tensor:
+        computed.append(name)
+        return factor
+
+    def layers() -> list[torch.Tensor]:
+        own = recorded(lambda: compute("own", torch.arange(6.0).view(3, 2)))
+        shared = recorded(lambda: compute("shared", torch.tensor([7.0, 8.0])), of_batch=True)
+        return [own, shared]
+
+    tape = FactorTape()
+    with tape.record():
+        assert not playing()
+        layers()
+    for _ in range(2):  # as often as one likes
+        with tape.play(torch.tensor([2, 0, 2])):
+            assert playing()
+            own, shared = layers()
+        assert own.tolist() == [[4, 5], [0, 1], [4, 5]]
+        assert shared.tolist() == [7, 8]
+    with tape.play(torch.tensor([2, 0, 2])), torch.no_grad():
+        assert layers()[0].shape == (1, 2)  # whatever: nothing is read before the layer that is explained
+    assert computed == ["own", "shared"]
+    assert not playing()
+    layers()
+    assert len(computed) == 4
+
+
+def test_an_error_ends_the_playback() -> None:
+    with pytest.raises(RuntimeError, match="stop"), FactorTape().play(torch.arange(1)):
+        raise RuntimeError("stop")
+    assert not playing()
