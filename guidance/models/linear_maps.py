@@ -133,7 +133,8 @@ def multiply(x: Tensor, weight: Tensor) -> Tensor:
 def _of_one_type(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Cast as autocast would: inside a function of our own it would cast unseen by the backward pass."""
     device = x.device.type
-    if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+    available = torch.amp.is_autocast_available(device)
+    if available and torch.is_autocast_enabled(device) and x.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
         return x.to(dtype), weight.to(dtype)
     return x, weight
