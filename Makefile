@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := outputs/quickstart/$(shell date +%Y-%m-%d_%H-%M-%S)
 
-.PHONY: help train test test-slow lint format clean
+.PHONY: help train test test-slow bench lint format clean
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +29,10 @@ test: $(VENV)/installed-dev  ## Run the tests, all but the slow ones.
 
 test-slow: $(VENV)/installed-dev  ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/installed-dev  ## Compare speed with a stand-in for the official code; takes minutes.
+	$(BIN)/python benchmarks/guided_step.py
+	$(BIN)/python benchmarks/evaluation.py
 
 lint: $(VENV)/installed-dev  ## Check style and types.
 	$(BIN)/ruff check .

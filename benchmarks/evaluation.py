@@ -6,6 +6,7 @@ pass of its own. Run ``python benchmarks/evaluation.py --help``.
 """
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -44,7 +45,7 @@ def main() -> None:
     _, ours = attribute_pairs(attributor, model, images, *pairs.T)
     torch.testing.assert_close(ours[options.layer], theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
 
-    variants = {
+    variants: dict[str, Callable[[], object]] = {
         "official": partial(official_evaluation, official, images, pairs, options.layer),
         "one forward pass": partial(attribute_pairs, attributor, model, images, *pairs.T),
         "further forward passes": partial(further_forward_passes, attributor, model, images, pairs),
