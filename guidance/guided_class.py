@@ -49,8 +49,7 @@ def rows_to_explain(guided: Tensor) -> Tensor | slice:
         guided: Whether any class of an image is guided, bool [N], in main memory.
 
     Returns:
-        Their positions, int64 [P]; the slice of all if all are guided. If none is, the first: processes that
-        train together build the same graph, whatever their images.
+        Their positions, int64 [P]; the slice of all if all are guided, and the first if none is.
     """
     if bool(guided.all()):
         return slice(None)

@@ -169,7 +169,8 @@ class GuidedClassifier(pl.LightningModule):
         if guides:
             forward = self.attributor.forward(self.model, images)
             logits = forward.logits
-            if isinstance(self._rows, Tensor) and forward.tape is not None:
+            # For the same reason several processes explain all images.
+            if world == 1 and isinstance(self._rows, Tensor) and forward.tape is not None:
                 rows = self._rows.to(images.device, non_blocking=True)
         else:
             logits = self.model(images)
