@@ -1,0 +1,94 @@
+"""The unguided classifier that guided runs start from: trained once, by whichever run needs it first."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities import rank_zero_only
+
+from guidance.errors import InputError
+from guidance.run_directory import fingerprint
+
+log = logging.getLogger(__name__)
+
+_UNGUIDED = {"localization": None, "weight": 0.0, "reduction": "mean", "classes": "one"}
+_NOT_COMPARED = ("ckpt_path", "paths", "logger", "baseline")
+
+
+def start_from_baseline(config: DictConfig, train: Callable[[DictConfig], object]) -> DictConfig:
+    """Return a run's configuration with its baseline's best checkpoint as its start weights.
+
+    The baseline lies in ``baseline.dir``, in a folder named by digits that stand for its resolved
+    configuration. Whoever comes first trains it; others wait for it, and take over if it is killed, from its last
+    checkpoint on.
+
+    Args:
+        config: Of the run; returned as it is if ``baseline.dir`` is null.
+        train: Trains the baseline's configuration and writes ``results.json`` when it is done.
+
+    Raises:
+        InputError: If ``baseline.changes`` has a wrong key.
+    """
+    if not OmegaConf.select(config, "baseline.dir"):
+        return config
+    baseline = baseline_config(config)
+    folder = Path(baseline.paths.output_dir)
+    if rank_zero_only.rank == 0:
+        with _lock(folder):
+            _train_unless_finished(baseline, folder, train)
+    else:  # rank 0 has the lock for all of them
+        _train_unless_finished(baseline, folder, train)
+    config = config.copy()
+    with open_dict(config):
+        config.model.checkpoint = str(folder / "checkpoints" / "best.ckpt")
+    return config
+
+
+def baseline_config(config: DictConfig) -> DictConfig:
+    """Return the configuration of a run's baseline; ``paths.output_dir`` is its folder.
+
+    Raises:
+        InputError: If ``baseline.changes`` has a wrong key.
+    """
+    own = config.copy()
+    with open_dict(own):
+        own.loss, own.ckpt_path = _UNGUIDED, None
+        own.baseline = {"dir": None}
+    try:
+        own = cast(DictConfig, OmegaConf.merge(own, {k: v for k, v in config.baseline.changes.items()}))
+    except OmegaConfBaseException as error:
+        raise InputError(f"baseline.changes: {str(error).splitlines()[0]}") from error
+    own.paths.output_dir = ""  # what refers to it must not tell runs apart
+    content = cast("dict[str, Any]", OmegaConf.to_container(own, resolve=True))
+    digits = fingerprint({key: value for key, value in content.items() if key not in _NOT_COMPARED})
+    own.paths.output_dir = str(Path(config.baseline.dir) / digits)
+    return own
+
+
+def _train_unless_finished(
+    baseline: DictConfig, folder: Path, train: Callable[[DictConfig], object]
+) -> None:
+    if (folder / "results.json").is_file():
+        rank_zero_only(log.info)("baseline: %s", folder)
+        return
+    last = folder / "checkpoints" / "last.ckpt"
+    rank_zero_only(log.info)("baseline: training %s%s", folder, " from its last checkpoint" if last.is_file() else "")
+    if last.is_file():
+        baseline.ckpt_path = str(last)
+    train(baseline)
+
+
+def _lock(folder: Path) -> FileLock:
+    """Return the held lock of a baseline; the system gives back that of a killed process."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("baseline: waiting for another run that trains %s", folder)
+        lock.acquire()
+    return lock
