@@ -9,7 +9,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from guidance.errors import InputError
-from guidance.run_directory import comparable
+from guidance.run_directory import comparable, fingerprint
 
 State = Literal["finished", "stopped", "new"]
 
@@ -61,13 +61,15 @@ def plan_jobs(
     Raises:
         InputError: If two configurations share a folder.
     """
-    jobs: dict[Path, Job] = {}
+    jobs: dict[str, Job] = {}
     for one in overrides:
         whole = compose(one, len(jobs))
-        folder = Path(str(whole.hydra.sweep.dir)) / str(whole.hydra.sweep.subdir)
         config = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
-        if folder not in jobs:
-            jobs[folder] = Job(tuple(one), folder, config)
-        elif comparable(jobs[folder].config) != comparable(config):
+        digits = fingerprint(comparable(config))
+        if digits in jobs:
+            continue
+        folder = Path(str(whole.hydra.sweep.dir)) / str(whole.hydra.sweep.subdir)
+        if any(folder == job.folder for job in jobs.values()):
             raise InputError(f"hydra.sweep.subdir gives {folder.name} to jobs of different configurations")
+        jobs[digits] = Job(tuple(one), folder, config)
     return list(jobs.values())
