@@ -1,6 +1,8 @@
 """The unguided classifier that guided runs start from: trained once, by whichever run needs it first."""
 
 import logging
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities import rank_zero_only
 
 from guidance.errors import InputError
+from guidance.files import write_atomically
 from guidance.run_directory import fingerprint
 
 log = logging.getLogger(__name__)
@@ -39,9 +42,11 @@ def start_from_baseline(config: DictConfig, train: Callable[[DictConfig], object
     folder = Path(baseline.paths.output_dir)
     if rank_zero_only.rank == 0:
         with _lock(folder):
-            _train_unless_finished(baseline, folder, train)
+            finished = (folder / "results.json").is_file()
+            _tell_other_ranks(folder, finished)
+            _train_unless(finished, baseline, train)
     else:  # rank 0 has the lock for all of them
-        _train_unless_finished(baseline, folder, train)
+        _train_unless(_as_rank_zero_found(folder), baseline, train)
     config = config.copy()
     with open_dict(config):
         config.model.checkpoint = str(folder / "checkpoints" / "best.ckpt")
@@ -69,17 +74,44 @@ def baseline_config(config: DictConfig) -> DictConfig:
     return own
 
 
-def _train_unless_finished(
-    baseline: DictConfig, folder: Path, train: Callable[[DictConfig], object]
-) -> None:
-    if (folder / "results.json").is_file():
+def _train_unless(finished: bool, baseline: DictConfig, train: Callable[[DictConfig], object]) -> None:
+    folder = Path(baseline.paths.output_dir)
+    if finished:
         rank_zero_only(log.info)("baseline: %s", folder)
         return
     last = folder / "checkpoints" / "last.ckpt"
-    rank_zero_only(log.info)("baseline: training %s%s", folder, " from its last checkpoint" if last.is_file() else "")
     if last.is_file():
         baseline.ckpt_path = str(last)
+    how = "training" if baseline.ckpt_path is None else "continuing"
+    rank_zero_only(log.info)("baseline: %s %s", how, folder)
     train(baseline)
+
+
+def _message(folder: Path) -> Path | None:
+    """Return the file by which ranks that start at once, as SLURM's, agree; None if rank 0 starts the others.
+
+    Those that rank 0 starts, it starts in its first training: they find the baseline as it did.
+    """
+    if "SLURM_PROCID" not in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) < 2:
+        return None
+    attempt = [os.environ.get(f"SLURM_{name}", "0") for name in ("JOB_ID", "STEP_ID", "RESTART_COUNT")]
+    return folder / "ranks" / "-".join(attempt)
+
+
+def _tell_other_ranks(folder: Path, finished: bool) -> None:
+    message = _message(folder)
+    if message is not None:
+        write_atomically(message, "finished" if finished else "to be trained")
+
+
+def _as_rank_zero_found(folder: Path) -> bool:
+    """Return whether the baseline was finished when rank 0 had its lock; wait until rank 0 knows."""
+    message = _message(folder)
+    if message is None:
+        return (folder / "results.json").is_file()
+    while not message.is_file():
+        time.sleep(0.5)
+    return message.read_text() == "finished"
 
 
 def _lock(folder: Path) -> FileLock:

@@ -6,6 +6,7 @@ from time import sleep
 
 import pytest
 from omegaconf import DictConfig
+from pytorch_lightning.utilities import rank_zero_only
 
 from guidance.baseline import baseline_config, start_from_baseline
 from guidance.errors import InputError
@@ -101,3 +102,20 @@ def test_wrong_change_is_named(tmp_path: Path) -> None:
 def test_without_a_baseline_nothing_changes(tmp_path: Path) -> None:
     plain = composed(tmp_path)
     assert start_from_baseline(plain, Training()) is plain
+
+
+def test_ranks_that_start_at_once_do_what_rank_zero_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PROCID": "0", "NTASKS": "2", "JOB_ID": "7", "STEP_ID": "0", "RESTART_COUNT": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    zero, one = Training(), Training()
+    start_from_baseline(config(tmp_path), zero)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    start_from_baseline(config(tmp_path), one)
+    assert (len(zero.seen), len(one.seen)) == (1, 1), "rank 1 trains with rank 0, even if it comes late"
+
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    start_from_baseline(config(tmp_path), zero)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    start_from_baseline(config(tmp_path), one)
+    assert (len(zero.seen), len(one.seen)) == (1, 1), "and finds it finished where rank 0 did"

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from guidance.command_line import input_error, refuse_own_processes
+from guidance.command_line import CONFIG_DIR, input_error, refuse_own_processes
 from guidance.errors import InputError
 from guidance.progress import progress_over
 from guidance.sweep.job_table import write_job_table
@@ -87,11 +88,15 @@ def _launch(jobs: list[Job], launcher: Launcher) -> tuple[Sequence[JobReturn], d
     overrides = [
         [*job.overrides, _fixed("dir", job.folder.parent), _fixed("subdir", job.folder.name)] for job in jobs
     ]
+    # Processes that a launcher starts, on other machines too, are to import the source tree that this one did.
+    paths = [str(CONFIG_DIR.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     try:
         returned = launcher.launch(overrides, initial_job_idx=0)
     except Exception as error:
         log.exception("the launcher stopped")
-        reason = f"the launcher stopped ({type(error).__name__}); the job was killed or may still be running"
+        first = str(error).strip().splitlines()[:1]
+        reason = f"killed or still running: the launcher stopped ({': '.join([type(error).__name__, *first])})"
         return [], {job.folder: reason for job in jobs if job.state != "finished"}
     reasons = {}
     for job, result in zip(jobs, returned, strict=True):
