@@ -26,8 +26,8 @@ def start_from_baseline(config: DictConfig, train: Callable[[DictConfig], object
     """Return a run's configuration with its baseline's best checkpoint as its start weights.
 
     The baseline lies in ``baseline.dir``, in a folder named by digits that stand for its resolved
-    configuration. Whoever comes first trains it; others wait for it, and take over if it is killed, from its last
-    checkpoint on.
+    configuration. Whoever comes first trains it; others wait, and take over from its last
+    checkpoint if it is killed.
 
     Args:
         config: Of the run; returned as it is if ``baseline.dir`` is null.
@@ -64,7 +64,7 @@ def baseline_config(config: DictConfig) -> DictConfig:
         own.loss, own.ckpt_path = _UNGUIDED, None
         own.baseline = {"dir": None}
     try:
-        own = cast(DictConfig, OmegaConf.merge(own, {k: v for k, v in config.baseline.changes.items()}))
+        own = cast(DictConfig, OmegaConf.merge(own, dict(config.baseline.changes)))
     except OmegaConfBaseException as error:
         raise InputError(f"baseline.changes: {str(error).splitlines()[0]}") from error
     own.paths.output_dir = ""  # what refers to it must not tell runs apart

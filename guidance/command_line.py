@@ -86,7 +86,12 @@ def _check_option(config_dir: Path, override: Override) -> None:
 
 def _check_key(override: Override, config: DictConfig, config_dir: Path) -> None:
     key = override.key_or_group
-    if override.is_add() or override.is_force_add() or key.startswith(("hydra.", "hydra/")) or override.package:
+    if (
+        override.is_add()
+        or override.is_force_add()
+        or key.startswith(("hydra.", "hydra/"))
+        or override.package
+    ):
         return
     if (config_dir / key).is_dir():
         return

@@ -7,7 +7,6 @@ configuration groups. Only the names on the command line are registered, so that
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
 from guidance.errors import unknown_name
 
@@ -67,5 +66,7 @@ def _experiment(recipe: str, variant: str) -> dict[str, Any]:
     return {
         "defaults": [*defaults, {"override /loss": loss}],
         "attributor": {"layer": layer},
-        "baseline": {"changes": {"attributor": {"layer": "input" if architecture != "vanilla_gradcam" else "final"}}},
+        "baseline": {
+            "changes": {"attributor": {"layer": "input" if architecture != "vanilla_gradcam" else "final"}}
+        },
     }

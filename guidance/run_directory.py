@@ -17,7 +17,7 @@ _NOT_COMPARED = ("ckpt_path", "paths", "hydra")
 
 
 def register_resolvers() -> None:
-    """Make ``${run_dir:...}``, ``${sweep_dir:...}`` and ``${job_dir:...}`` known to the configuration files."""
+    """Make ``run_dir``, ``sweep_dir`` and ``job_dir`` known to the configuration files."""
     OmegaConf.register_new_resolver("run_dir", run_directory, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", sweep_directory, replace=True)
     OmegaConf.register_new_resolver("job_dir", job_directory, replace=True)
@@ -70,8 +70,8 @@ def sweep_directory(runs_dir: str, *, _root_: DictConfig) -> str:
 def job_directory(sweep_dir: str, number: int, *, _root_: DictConfig) -> str:
     """Return a job's folder in its sweep's: a number to sort by, and digits that stand for its configuration.
 
-    Where a folder with these digits exists it is the one, whatever its number: values may have been added to the
-    sweep since. What the job is, ``.hydra/overrides.yaml`` in it and ``jobs.csv`` beside it say.
+    Where a folder with these digits exists it is the one, whatever its number: values may have been added
+    to the sweep since. What the job is, ``.hydra/overrides.yaml`` in it and ``jobs.csv`` beside it say.
 
     Args:
         sweep_dir: The sweep's folder.
@@ -114,7 +114,7 @@ def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | 
 
 
 def comparable(config: DictConfig) -> dict[str, Any]:
-    """Return what two runs must have in common to be the same run: all but ``ckpt_path``, paths, Hydra's own."""
+    """Return what makes two runs the same: all but ``ckpt_path``, paths and Hydra's part."""
     content = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
     return {str(key): value for key, value in content.items() if key not in _NOT_COMPARED}
 

@@ -1,4 +1,4 @@
-"""The sweeper of training, where Hydra looks for plugins. Hydra imports this at every start, so it is small."""
+"""The sweeper of training, where Hydra looks for plugins. Hydra imports it at every start: it is small."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,9 +20,7 @@ class ResumableSweeper(Sweeper):
     def __init__(self, lines: Sequence[str] = (), weights: Mapping[str, str] | None = None) -> None:
         self.lines = list(lines)
 
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra gives, and make the launcher."""
         self.config = config
         self.loader = hydra_context.config_loader

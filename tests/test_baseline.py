@@ -84,7 +84,9 @@ def test_killed_baseline_is_continued_by_the_next_run(tmp_path: Path) -> None:
         ("baseline.changes.trainer.max_epochs=4", False),
     ],
 )
-def test_runs_share_a_baseline_unless_it_would_be_another(tmp_path: Path, override: str, shared: bool) -> None:
+def test_runs_share_a_baseline_unless_it_would_be_another(
+    tmp_path: Path, override: str, shared: bool
+) -> None:
     one, other = baseline_config(config(tmp_path)), baseline_config(config(tmp_path, override))
     assert (one.paths.output_dir == other.paths.output_dir) == shared
 
@@ -104,8 +106,16 @@ def test_without_a_baseline_nothing_changes(tmp_path: Path) -> None:
     assert start_from_baseline(plain, Training()) is plain
 
 
-def test_ranks_that_start_at_once_do_what_rank_zero_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"PROCID": "0", "NTASKS": "2", "JOB_ID": "7", "STEP_ID": "0", "RESTART_COUNT": "0"}.items():
+def test_ranks_that_start_at_once_do_what_rank_zero_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "PROCID": "0",
+        "NTASKS": "2",
+        "JOB_ID": "7",
+        "STEP_ID": "0",
+        "RESTART_COUNT": "0",
+    }.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     zero, one = Training(), Training()
     start_from_baseline(config(tmp_path), zero)

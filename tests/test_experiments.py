@@ -42,7 +42,12 @@ def jobs_of(*overrides: str) -> list[list[str]]:
 
 @pytest.mark.parametrize(
     "name",
-    ["voc2007/bcos_energy_input", "voc2007/vanilla_gradcam_l1_final", "voc2007/xdnn_baseline", "coco2014/vanilla_ppce_mid2"],
+    [
+        "voc2007/bcos_energy_input",
+        "voc2007/vanilla_gradcam_l1_final",
+        "voc2007/xdnn_baseline",
+        "coco2014/vanilla_ppce_mid2",
+    ],
 )
 def test_every_name_is_the_experiment_it_says(name: str, tmp_path: Path) -> None:
     register_experiments([f"experiment={name}"])
@@ -52,7 +57,11 @@ def test_every_name_is_the_experiment_it_says(name: str, tmp_path: Path) -> None
     assert config.data.batch_size == 64
     epochs = {"voc2007": (300, 50), "coco2014": (60, 10)}[name.partition("/")[0]]
     if variant.endswith("_baseline"):
-        assert (config.trainer.max_epochs, config.baseline.dir, config.loss.localization) == (epochs[0], None, None)
+        assert (config.trainer.max_epochs, config.baseline.dir, config.loss.localization) == (
+            epochs[0],
+            None,
+            None,
+        )
     else:
         *_, loss, layer = variant.split("_")
         assert loss in config.loss.localization._target_.lower()

@@ -76,7 +76,7 @@ def run_study(study: str, seeds: str, jobs: int, overrides: Sequence[str]) -> Ru
 
 
 def _finished(folder: Path) -> set[str]:
-    """Return the folders of the sweep that was just run: the sweep's folder may hold runs of other options."""
+    """Return the folders of the sweep that was just run: its folder may hold runs of others."""
     with (folder / "jobs.csv").open(newline="") as file:
         return {row["folder"] for row in csv.DictReader(file) if row["state"] == "finished"}
 
@@ -90,7 +90,8 @@ def _measure_depth(runs: Runs) -> Runs:
         layer = run.option("attributor.layer")
         later = run.folder / "at_input"
         if layer == "mid2" and not (later / "results.json").is_file():
-            _run("evaluate.py", f"ckpt_path={run.folder / 'checkpoints' / 'last.ckpt'}", "attributor.layer=input",
+            checkpoint = run.folder / "checkpoints" / "last.ckpt"
+            _run("evaluate.py", f"ckpt_path={checkpoint}", "attributor.layer=input",
                  "trainer.enable_progress_bar=false", f"hydra.run.dir={later}")  # fmt: skip
         timed = run.folder / "step_seconds.json"
         if layer == "input":

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -83,6 +83,5 @@ def read_runs(folder: Path) -> Runs:
         if later.is_file():
             content |= {f"input/{key}": value for key, value in json.loads(later.read_text()).items()}
         config = OmegaConf.load(results.parent / "config.yaml")
-        assert isinstance(config, DictConfig)
-        runs.append(Run(results.parent, config, content))
+        runs.append(Run(results.parent, cast(DictConfig, config), content))
     return Runs(tuple(runs))

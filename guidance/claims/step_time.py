@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from omegaconf import DictConfig
+from torch import nn
 
 from guidance.run import build_data, build_module
 
@@ -36,8 +38,8 @@ def step_seconds(config: DictConfig, layers: Sequence[str], repeats: int = 5) ->
             start = time.process_time()
             forward = module.attributor.forward(module.model, images)
             maps = module.attributor.attribute(forward, classes, create_graph=True)
-            assert module.localization is not None
-            loss = forward.logits.mean() + module.localization(maps, batch.class_masks(classes)).mean()
+            localization = cast(nn.Module, module.localization)
+            loss = forward.logits.mean() + localization(maps, batch.class_masks(classes)).mean()
             loss.backward()
             module.zero_grad()
             times[layer].append(time.process_time() - start)

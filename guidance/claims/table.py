@@ -44,9 +44,9 @@ def write_verdicts(
         + ", ".join(f"{name} {version}" for name, version in versions().items())
         + ".",
         "",
-        f"{held} of {len(verdicts)} claims hold. Numbers are means over {seeds} seed{'s' if seeds > 1 else ''} ± "
-        "standard deviation, in percent where they are fractions. A claim holds if the mean lies on the claimed side "
-        "of the limit by more than its standard error"
+        f"{held} of {len(verdicts)} claims hold. Numbers are means over {seeds} seed{'s' if seeds > 1 else ''} "
+        "± standard deviation, in percent where they are fractions. A claim holds if the mean lies on the "
+        "claimed side of the limit by more than its standard error"
         + (" (with one seed: if it lies there at all, which says little)." if seeds == 1 else "."),
         "",
         "| claim | study | what is measured | measured | limit | paper | holds |",
@@ -55,12 +55,21 @@ def write_verdicts(
     for verdict in verdicts:
         claim = verdict.claim
         limit = f"{'>' if claim.above else '<'} {_number(verdict, claim.limit)}"
-        cells = [claim.name, f"`{claim.study}`", claim.statistic, _measured(verdict), limit, claim.published or "-"]
+        cells = [
+            claim.name,
+            f"`{claim.study}`",
+            claim.statistic,
+            _measured(verdict),
+            limit,
+            claim.published or "-",
+        ]
         lines.append(f"| {' | '.join(cells)} | {'yes' if verdict.holds else '**no**'} |")
     write_atomically(path, "\n".join(lines) + "\n")
 
 
 def _measured(verdict: Verdict) -> str:
+    if math.isnan(verdict.mean):
+        return "nothing to compare with: no gain"
     spread = "" if math.isnan(verdict.spread) else f" ± {_number(verdict, verdict.spread)}"
     return _number(verdict, verdict.mean) + spread
 

@@ -1,4 +1,4 @@
-"""``python -m guidance.search trials=20 loss=energy,l1 'loss.weight=tag(log,interval(0.01,3))'``; see ``--help``."""
+"""``python -m guidance.search trials=20 loss=energy,l1 'loss.weight=interval(0.1,3)'``; see ``--help``."""
 
 import os
 import subprocess
@@ -27,7 +27,8 @@ python -m guidance.search trials=N [objectives=val/f1_micro,val/epg] [jobs=1] [d
 
 All else is an override of train.py, and some vary:
   loss=energy,l1                                one of these
-  'loss.weight=tag(log,interval(0.01,3))'       a number from an interval, on a logarithmic scale (without tag: evenly)
+  'loss.weight=tag(log,interval(0.01,3))'       a number, evenly on a logarithmic scale
+  'optimizer.lr=interval(1e-4,1e-3)'            a number, evenly
   'model.width=int(interval(8,32))'             an integer
 
 Every trial is a run with its own folder. A search that was stopped goes on by the same command.
@@ -88,7 +89,13 @@ def train(overrides: Sequence[str], folder: Path, jobs: int) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.txt").open("w") as output:
         ended = subprocess.run(  # noqa: S603 - this project's own program
-            [sys.executable, str(CONFIG_DIR.parent / "train.py"), *overrides, f"hydra.run.dir={folder}", *resume],
+            [
+                sys.executable,
+                str(CONFIG_DIR.parent / "train.py"),
+                *overrides,
+                f"hydra.run.dir={folder}",
+                *resume,
+            ],
             env=threads,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -98,7 +105,11 @@ def train(overrides: Sequence[str], folder: Path, jobs: int) -> str | None:
         return None
     lines = (folder / "output.txt").read_text(errors="replace").splitlines()
     said = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
-    return (said or lines or ["no output"])[-1] if ended.returncode > 0 else f"killed by signal {-ended.returncode}"
+    return (
+        (said or lines or ["no output"])[-1]
+        if ended.returncode > 0
+        else f"killed by signal {-ended.returncode}"
+    )
 
 
 def show(search: "Search") -> None:  # type: ignore[name-defined]  # noqa: F821 - optuna is an extra
@@ -116,8 +127,12 @@ def show(search: "Search") -> None:  # type: ignore[name-defined]  # noqa: F821 
         table.add_column(name)
     for index in front.nonzero().flatten().tolist():
         trial = done[index]
-        chosen = [o.partition("=")[2] for o in search.space.overrides(trial.params)[len(search.space.fixed) :]]
-        table.add_row(search.trial_folder(trial).name, *chosen, *(f"{100 * value:.1f}" for value in trial.values))
+        chosen = [
+            o.partition("=")[2] for o in search.space.overrides(trial.params)[len(search.space.fixed) :]
+        ]
+        table.add_row(
+            search.trial_folder(trial).name, *chosen, *(f"{100 * value:.1f}" for value in trial.values)
+        )
     Console().print(table)
     if len(search.objectives) > 1:
         draw_front(

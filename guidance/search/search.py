@@ -28,7 +28,7 @@ Runner = Callable[[Sequence[str], Path], str | None]
 class Search:
     """Draws settings with Optuna's multi-objective TPE and trains them.
 
-    The folder holds ``journal.log``, from which the search goes on, ``search.json``, and a folder for each trial.
+    The folder holds ``journal.log``, from which the search goes on, ``search.json``, and each trial's folder.
     One process at a time may search in it.
 
     Args:
@@ -59,7 +59,9 @@ class Search:
         own = {"objectives": self.objectives, "fixed": list(space.fixed), "varied": sorted(space.varied)}
         for key, value in own.items():
             if known.get(key, value) != value:
-                raise InputError(f"{folder} holds a search with {key} {known[key]}, not {value}: name another dir")
+                raise InputError(
+                    f"{folder} holds a search with {key} {known[key]}, not {value}: name another dir"
+                )
             self.study.set_user_attr(key, value)
         # A sampler's state is not kept: its seed depends on how many draws there were.
         self.study.sampler = optuna.samplers.TPESampler(seed=seed + len(self.study.trials))
@@ -69,8 +71,8 @@ class Search:
     def optimize(self, trials: int, jobs: int = 1) -> None:
         """Train until there are so many trials in all, those of earlier calls included.
 
-        A trial that was stopped is continued first. One that fails counts, and the search goes on, except as long
-        as none has ever come to its end: then it stops.
+        A trial that was stopped is continued first. One that fails counts, and the search goes on, except as
+        long as none has ever come to its end: then it stops.
 
         Args:
             trials: The total.

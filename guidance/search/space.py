@@ -34,7 +34,10 @@ class Space:
         """Return a trial's overrides; numbers of intervals are rounded to four digits."""
         return [
             *self.fixed,
-            *(f"{k}={values[k]:.4g}" if isinstance(values[k], float) else f"{k}={values[k]}" for k in self.varied),
+            *(
+                f"{k}={values[k]:.4g}" if isinstance(values[k], float) else f"{k}={values[k]}"
+                for k in self.varied
+            ),
         ]
 
     def example(self) -> list[str]:
@@ -50,8 +53,8 @@ def parse_space(arguments: Sequence[str]) -> Space:
     """Read a space from overrides.
 
     Args:
-        arguments: ``key=a,b`` and ``key=range(...)`` choose, ``key=interval(a,b)`` draws from an interval, evenly or,
-            as ``tag(log,interval(a,b))``, evenly on a logarithmic scale, in integers as ``int(interval(a,b))``.
+        arguments: ``key=a,b`` and ``key=range(...)`` choose, ``key=interval(a,b)`` draws evenly,
+            ``tag(log,interval(a,b))`` evenly on a logarithmic scale, ``int(interval(a,b))`` integers.
 
     Raises:
         InputError: If an override cannot be read, or nothing varies.
@@ -64,7 +67,7 @@ def parse_space(arguments: Sequence[str]) -> Space:
     varied = {o.get_key_element(): _distribution(o) for o in parsed if o.is_sweep_override()}
     if not varied:
         raise InputError(
-            "nothing varies: write e.g. loss=energy,l1 or 'loss.weight=tag(log,interval(0.01,3))' (see --help)"
+            "nothing varies: write e.g. loss=energy,l1 or 'loss.weight=interval(0.1,3)' (see --help)"
         )
     return Space(tuple(fixed), varied)
 
@@ -76,7 +79,7 @@ def _distribution(override: Override) -> BaseDistribution:
     low, high, log = sweep.start, sweep.end, "log" in sweep.tags
     if low is None or high is None or not low < high or (log and low <= 0):
         raise InputError(
-            f"'{override.input_line}': an interval goes from a smaller to a larger number, above 0 if logarithmic"
+            f"'{override.input_line}': an interval goes from a smaller to a larger number, above 0 if in log"
         )
     if isinstance(low, int) and isinstance(high, int):
         return IntDistribution(low, high, log=log)

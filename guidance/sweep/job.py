@@ -33,7 +33,7 @@ def train_job(config: DictConfig) -> None:
     except Exception as error:
         known = input_error(error)
         if known is not None:
-            log.error("%s", known)  # noqa: TRY400 - the sentence says it all
+            log.error("%s", known)
             raise InputError(known) from None
         log.exception("the job failed")
         raise RuntimeError(f"{type(error).__name__}: {error}") from None

@@ -64,7 +64,7 @@ def plan_jobs(
     jobs: dict[str, Job] = {}
     for one in overrides:
         whole = compose(one, len(jobs))
-        config = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
+        config = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])
         digits = fingerprint(comparable(config))
         if digits in jobs:
             continue

@@ -45,7 +45,7 @@ def _values(override: Override) -> list[str]:
         return [override.get_value_element_as_str()]
     if not override.is_discrete_sweep():
         raise InputError(
-            f"'{override.input_line}': a sweep needs values, e.g. {override.key_or_group}=0.1,1; intervals are "
-            "for python -m guidance.search"
+            f"'{override.input_line}': a sweep needs values, e.g. {override.key_or_group}=0.1,1; intervals "
+            "are for python -m guidance.search"
         )
     return list(override.sweep_string_iterator())

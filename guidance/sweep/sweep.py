@@ -10,7 +10,7 @@ from pathlib import Path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from guidance.command_line import CONFIG_DIR, input_error, refuse_own_processes
 from guidance.errors import InputError
@@ -55,7 +55,9 @@ def sweep(
             refuse_own_processes(job.config)
     states = [job.state for job in jobs]
     counts = {state: states.count(state) for state in ("finished", "stopped", "new")}
-    log.info("%d jobs in %s: %s", len(jobs), folder, ", ".join(f"{n} {state}" for state, n in counts.items() if n))
+    log.info(
+        "%d jobs in %s: %s", len(jobs), folder, ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+    )
     folder.mkdir(parents=True, exist_ok=True)
     write_job_table(folder / "jobs.csv", jobs, {})
     todo = [job for job, state in zip(jobs, states, strict=True) if state != "finished"]
@@ -88,7 +90,7 @@ def _launch(jobs: list[Job], launcher: Launcher) -> tuple[Sequence[JobReturn], d
     overrides = [
         [*job.overrides, _fixed("dir", job.folder.parent), _fixed("subdir", job.folder.name)] for job in jobs
     ]
-    # Processes that a launcher starts, on other machines too, are to import the source tree that this one did.
+    # Processes that a launcher starts, on other machines too, are to import this same source tree.
     paths = [str(CONFIG_DIR.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     try:
@@ -96,7 +98,9 @@ def _launch(jobs: list[Job], launcher: Launcher) -> tuple[Sequence[JobReturn], d
     except Exception as error:
         log.exception("the launcher stopped")
         first = str(error).strip().splitlines()[:1]
-        reason = f"killed or still running: the launcher stopped ({': '.join([type(error).__name__, *first])})"
+        reason = (
+            f"killed or still running: the launcher stopped ({': '.join([type(error).__name__, *first])})"
+        )
         return [], {job.folder: reason for job in jobs if job.state != "finished"}
     reasons = {}
     for job, result in zip(jobs, returned, strict=True):

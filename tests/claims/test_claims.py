@@ -21,7 +21,12 @@ LOSSES = {"energy": "EnergyLoss", "l1": "L1Loss", "ppce": "PPCELoss", "rrr": "RR
 
 
 def run(
-    loss: str, metrics: dict[str, float], seed: int = 0, weight: float = 1.0, layer: str = "input", **data: Any
+    loss: str,
+    metrics: dict[str, float],
+    seed: int = 0,
+    weight: float = 1.0,
+    layer: str = "input",
+    **data: Any,
 ) -> Run:
     localization = None if loss == "none" else {"_target_": f"guidance.losses.{LOSSES[loss]}"}
     config = OmegaConf.create(
@@ -36,7 +41,7 @@ def run(
 
 
 def scores(epg: float, iou: float = 0.2, before: float = 0.1) -> dict[str, float]:
-    return {"val/epg": epg, "test/epg": epg, "val/iou": iou, "test/iou": iou, "before/test/epg": before}
+    return {"val/epg": epg, "test/epg": epg, "val/iou": iou, "test/iou": iou, "before/test/epg": before, "before/test/iou": 0.05}
 
 
 def claim(text: str) -> Claim:
@@ -49,7 +54,12 @@ def value(text: str, *runs: Run) -> float:
 
 
 def test_best_loss_is_compared_with_the_best_other_one() -> None:
-    runs = (run("energy", scores(0.6, 0.3)), run("l1", scores(0.4, 0.5)), run("ppce", scores(0.2)), run("rrr", scores(0.5)))
+    runs = (
+        run("energy", scores(0.6, 0.3)),
+        run("l1", scores(0.4, 0.5)),
+        run("ppce", scores(0.2)),
+        run("rrr", scores(0.5)),
+    )
     assert value("Energy has the best EPG", *runs) == pytest.approx(0.6 - 0.5)
     assert value("L1 has the best IoU", *runs) == pytest.approx(0.5 - 0.3)
 
@@ -57,11 +67,16 @@ def test_best_loss_is_compared_with_the_best_other_one() -> None:
 def test_weight_is_chosen_on_val() -> None:
     seemingly = run("energy", scores(0.3) | {"test/epg": 0.9}, weight=2.0)
     others = [run(loss, scores(0.1)) for loss in ("l1", "ppce", "rrr")]
-    assert value("Energy has the best EPG", run("energy", scores(0.6)), seemingly, *others) == pytest.approx(0.5)
+    assert value("Energy has the best EPG", run("energy", scores(0.6)), seemingly, *others) == pytest.approx(
+        0.5
+    )
 
 
 def test_annotations_count_by_their_gain() -> None:
-    runs = [run("energy", scores(epg), annotated_fraction=part) for part, epg in ((0.01, 0.2), (0.1, 0.55), (1, 0.6))]
+    runs = [
+        run("energy", scores(epg), annotated_fraction=part)
+        for part, epg in ((0.01, 0.2), (0.1, 0.55), (1, 0.6))
+    ]
     assert value("10 % of the annotations", *runs) == pytest.approx(0.45 / 0.5)
     assert value("1 % of the annotations", *runs) == pytest.approx(0.1)
 
@@ -75,18 +90,25 @@ def test_dilation_compares_the_same_weight() -> None:
         run("l1", scores(0.3, 0.4)),
         run("l1", scores(0.3, 0.1), box_dilation=0.5),
     ]
-    assert value("Energy is robust", *runs) == pytest.approx(0.95)
-    assert value("L1 is not robust", *runs) == pytest.approx(0.25)
+    assert value("Energy is robust", *runs) == pytest.approx(0.47 / 0.5)
+    assert value("L1 is not robust", *runs) == pytest.approx(0.05 / 0.35)
     assert judge(claim("L1 is not robust"), Runs(tuple(runs))).holds, "below the limit is where it should be"
 
 
 def test_mid2_is_measured_at_the_input_and_by_the_time_of_a_step() -> None:
     at_input = run("energy", scores(0.6) | {"step_seconds/input": 0.3, "step_seconds/mid2": 0.2})
     at_mid2 = run("energy", scores(0.9) | {"input/test/epg": 0.54}, layer="mid2")
-    assert value("similar EPG", at_input, at_mid2) == pytest.approx(0.9)
+    assert value("similar EPG", at_input, at_mid2) == pytest.approx(0.44 / 0.5)
     assert value("is faster", at_input, at_mid2) == pytest.approx(1.5)
     with pytest.raises(InputError, match="input/test/epg"):
         value("similar EPG", at_input, run("energy", scores(0.9), layer="mid2"))
+
+
+def test_a_part_of_no_gain_says_nothing() -> None:
+    runs = [run("energy", scores(epg), annotated_fraction=part) for part, epg in ((0.1, 0.2), (1, 0.1))]
+    verdict = judge(claim("10 % of the annotations"), Runs(tuple(runs)))
+    assert math.isnan(verdict.mean)
+    assert not verdict.holds
 
 
 def test_worst_group_is_compared_with_training_as_long() -> None:
@@ -125,7 +147,7 @@ def test_every_claim_has_a_study_and_a_metric_that_is_reported() -> None:
 
 
 def test_missing_run_is_named() -> None:
-    with pytest.raises(InputError, match="no finished run with .*PPCELoss"):
+    with pytest.raises(InputError, match=r"no finished run with .*PPCELoss"):
         value("Energy has the best EPG", run("energy", scores(0.6)), run("l1", scores(0.6)))
 
 
@@ -145,7 +167,9 @@ def test_runs_are_read_from_their_folders(tmp_path: Path) -> None:
 
 
 def test_page_and_table_say_what_holds_and_what_does_not(tmp_path: Path) -> None:
-    runs = tuple(run(loss, scores(epg), seed=s) for s in (0, 1) for loss, epg in (("energy", 0.6), ("l1", 0.5)))
+    runs = tuple(
+        run(loss, scores(epg), seed=s) for s in (0, 1) for loss, epg in (("energy", 0.6), ("l1", 0.5))
+    )
     runs += tuple(run(loss, scores(0.1), seed=s) for s in (0, 1) for loss in ("ppce", "rrr"))
     verdicts = [judge(claim(text), Runs(runs)) for text in ("Energy has", "L1 has")]
     write_verdicts(tmp_path / "claims.md", verdicts, "python -m guidance.claims", datetime.date(2026, 1, 2))

@@ -28,7 +28,9 @@ class Runs:
         if len(self.folders) in self.fails_at:
             return "the training loss is not finite"
         x = float(next(o for o in overrides if o.startswith("x="))[2:])
-        (folder / "results.json").write_text(json.dumps({"val/f1_micro": x, "val/epg": 1 - x, "val/iou": None}))
+        (folder / "results.json").write_text(
+            json.dumps({"val/f1_micro": x, "val/epg": 1 - x, "val/iou": None})
+        )
         return None
 
 
@@ -101,7 +103,13 @@ def test_folder_of_another_search_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_real_search(tmp_path: Path) -> None:
     options = [o for o in OVERRIDES if "max_epochs" not in o and "num_images" not in o]
-    search = ["trials=2", *options, "debug=fast", "callbacks.gallery.num_images=0", "loss.weight=interval(0.5,2.0)"]
+    search = [
+        "trials=2",
+        *options,
+        "debug=fast",
+        "callbacks.gallery.num_images=0",
+        "loss.weight=interval(0.5,2.0)",
+    ]
     run_command("-m", "guidance.search", *search, "dir=found", cwd=tmp_path)
     assert len(list((tmp_path / "found").glob("*-*/results.json"))) == 2
     assert (tmp_path / "found" / "front.png").is_file()

@@ -7,7 +7,13 @@ from guidance.search import parse_space
 
 def test_what_varies_and_what_does_not() -> None:
     space = parse_space(
-        ["seed=1", "loss=energy,l1", "loss.weight=tag(log,interval(0.01,3))", "model.width=int(interval(8,32))", "a.b=x"]
+        [
+            "seed=1",
+            "loss=energy,l1",
+            "loss.weight=tag(log,interval(0.01,3))",
+            "model.width=int(interval(8,32))",
+            "a.b=x",
+        ]
     )
     assert space.fixed == ("seed=1", "a.b=x")
     assert space.varied == {
@@ -25,7 +31,7 @@ def test_what_varies_and_what_does_not() -> None:
     [
         (["seed=1"], "nothing varies"),
         (["a=interval(2,1)"], "from a smaller to a larger"),
-        (["a=tag(log,interval(0,1))"], "above 0 if logarithmic"),
+        (["a=tag(log,interval(0,1))"], "above 0 if in log"),
         (["a=[1"], "cannot read"),
     ],
 )

@@ -143,7 +143,7 @@ def test_own_names_of_folders_are_kept_and_never_hold_another_run(tmp_path: Path
 
 def test_what_is_wrong_is_said_before_anything_runs(tmp_path: Path) -> None:
     launcher = LocalLauncher()
-    with pytest.raises(InputError, match="job 'a=13': no such value$"):
+    with pytest.raises(InputError, match=r"job 'a=13': no such value$"):
         run(tmp_path, launcher, "a=1,13")
     with pytest.raises(InputError, match="a sweep cannot start several processes per job"):
         run(tmp_path, launcher, "trainer.strategy=ddp")
