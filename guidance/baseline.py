@@ -40,7 +40,7 @@ def start_from_baseline(config: DictConfig, train: Callable[[DictConfig], object
         return config
     baseline = baseline_config(config)
     folder = Path(baseline.paths.output_dir)
-    if rank_zero_only.rank == 0:
+    if getattr(rank_zero_only, "rank", 0) == 0:
         with _lock(folder):
             finished = (folder / "results.json").is_file()
             _tell_other_ranks(folder, finished)

@@ -22,9 +22,9 @@ class ResumableSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra gives, and make the launcher."""
-        self.config = config
+        self.sweep_config = config
         self.loader = hydra_context.config_loader
-        self.launcher = Plugins.instance().instantiate_launcher(
+        self.launch = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
@@ -34,4 +34,4 @@ class ResumableSweeper(Sweeper):
         from guidance.sweep import sweep
 
         with one_line_errors():
-            return sweep(self.lines, arguments, self.config, self.loader, self.launcher)
+            return sweep(self.lines, arguments, self.sweep_config, self.loader, self.launch)

@@ -110,7 +110,7 @@ CLAIMS = (
     Claim(
         "Guiding at Mid2 gives a similar EPG at the input",
         "depth",
-        "gain in test EPG at the input by guidance at Mid2, as a part of that by guidance at the input, Energy",
+        "gain in test EPG at the input by guidance at Mid2, as a part of that by guidance at it, Energy",
         _mid2_relative,
         limit=0.8,
     ),

@@ -44,9 +44,9 @@ def write_verdicts(
         + ", ".join(f"{name} {version}" for name, version in versions().items())
         + ".",
         "",
-        f"{held} of {len(verdicts)} claims hold. Numbers are means over {seeds} seed{'s' if seeds > 1 else ''} "
-        "± standard deviation, in percent where they are fractions. A claim holds if the mean lies on the "
-        "claimed side of the limit by more than its standard error"
+        f"{held} of {len(verdicts)} claims hold. Numbers are means ± standard deviation over {seeds} "
+        f"seed{'s' if seeds > 1 else ''}, in percent where they are fractions. A claim holds if the "
+        "mean lies on the claimed side of the limit by more than its standard error"
         + (" (with one seed: if it lies there at all, which says little)." if seeds == 1 else "."),
         "",
         "| claim | study | what is measured | measured | limit | paper | holds |",

@@ -105,8 +105,8 @@ def _launch(jobs: list[Job], launcher: Launcher) -> tuple[Sequence[JobReturn], d
     reasons = {}
     for job, result in zip(jobs, returned, strict=True):
         if result.status != JobStatus.COMPLETED:
-            error = result._return_value
-            reasons[job.folder] = input_error(error) or f"{type(error).__name__}: {error}"
+            cause = result._return_value
+            reasons[job.folder] = input_error(cause) or f"{type(cause).__name__}: {cause}"
     return returned, reasons
 
 

@@ -21,7 +21,7 @@ def test_what_varies_and_what_does_not() -> None:
         "loss.weight": FloatDistribution(0.01, 3.0, log=True),
         "model.width": IntDistribution(8, 32),
     }
-    values = {"loss": "l1", "loss.weight": 0.123456, "model.width": 9}
+    values: dict[str, str | float | int] = {"loss": "l1", "loss.weight": 0.123456, "model.width": 9}
     assert space.overrides(values) == ["seed=1", "a.b=x", "loss=l1", "loss.weight=0.1235", "model.width=9"]
     assert space.example() == ["seed=1", "a.b=x", "loss=energy", "loss.weight=0.01", "model.width=8"]
 

@@ -1,4 +1,4 @@
-"""A sweep of real trainings, two at once: killed while the baseline is trained, it ends as if it had not been."""
+"""A sweep of real trainings, two at once: killed while the baseline is trained, it ends as if it had not."""
 
 import os
 import signal
