@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := outputs/quickstart/$(shell date +%Y-%m-%d_%H-%M-%S)
 
-.PHONY: help train test test-slow bench lint format clean
+.PHONY: help train claims test test-slow bench lint format clean
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,6 +23,9 @@ train: $(VENV)/installed  ## Train a classifier on the embedded data, then guide
 	$(BIN)/python train.py experiment=shapes_baseline hydra.run.dir=$(RUN)/baseline
 	$(BIN)/python train.py experiment=shapes_guided loss.weight=1 model.checkpoint=$(RUN)/baseline/checkpoints/best.ckpt hydra.run.dir=$(RUN)/guided
 	@echo "Look at $(RUN)/guided/gallery/before_after.png"
+
+claims: $(VENV)/installed-dev  ## Measure what the paper claims on the embedded data (hours); writes docs/claims.md.
+	OMP_NUM_THREADS=1 $(BIN)/python -m guidance.claims jobs=2
 
 test: $(VENV)/installed-dev  ## Run the tests, all but the slow ones.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -5,15 +5,19 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from guidance.command_line import check_overrides, one_line_errors, run
+from guidance.command_line import check_overrides, in_sweep, one_line_errors, run
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> None:
     """Run one training."""
     from guidance.run import train
+    from guidance.sweep.job import train_job
 
-    run(config, train)
+    if in_sweep():
+        train_job(config)
+    else:
+        run(config, train)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from guidance.errors import InputError, unknown_name
+from guidance.experiments import experiment_names, register_experiments
 from guidance.run_directory import register_resolvers
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "conf"
@@ -34,6 +35,7 @@ def check_overrides(config_name: str, arguments: list[str], config_dir: Path = C
         InputError: Naming the override that is wrong, the nearest right name and all right ones.
     """
     register_resolvers()
+    register_experiments(arguments)
     if any(argument in ("--help", "-h", "--hydra-help", "--version") for argument in arguments):
         return
     overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
@@ -73,7 +75,9 @@ def _of_one_job(override: Override) -> str:
 
 def _check_option(config_dir: Path, override: Override) -> None:
     group = override.key_or_group
-    options = {path.stem for path in (config_dir / group).glob("*.yaml")}
+    folder = config_dir / group
+    options = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
+    options |= set(experiment_names()) if group == "experiment" else set()
     values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
     for value in values:
         if isinstance(value, str) and value not in options and value != "null":
@@ -82,7 +86,12 @@ def _check_option(config_dir: Path, override: Override) -> None:
 
 def _check_key(override: Override, config: DictConfig, config_dir: Path) -> None:
     key = override.key_or_group
-    if override.is_add() or override.is_force_add() or key.startswith("hydra.") or override.package:
+    if (
+        override.is_add()
+        or override.is_force_add()
+        or key.startswith(("hydra.", "hydra/"))
+        or override.package
+    ):
         return
     if (config_dir / key).is_dir():
         return
@@ -149,10 +158,24 @@ def run(config: DictConfig, job: Callable[[DictConfig], object]) -> None:
     the program with one line and exit status 2.
     """
     with one_line_errors():
-        in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-        if in_sweep and OmegaConf.select(config, "trainer.strategy") not in (None, "auto"):
-            raise InputError(
-                "a sweep cannot start several processes per job: each of them would run the whole sweep. Use "
-                "one device per job (trainer=cpu or trainer=gpu), or one command per run"
-            )
+        if in_sweep():
+            refuse_own_processes(config)
         job(config)
+
+
+def in_sweep() -> bool:
+    """Whether Hydra runs a sweep."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def refuse_own_processes(config: DictConfig) -> None:
+    """Refuse a sweep's job that would start processes of its own.
+
+    Raises:
+        InputError: Saying what to do instead.
+    """
+    if OmegaConf.select(config, "trainer.strategy") not in (None, "auto"):
+        raise InputError(
+            "a sweep cannot start several processes per job: each of them would run the whole sweep. Use one "
+            "device per job (trainer=cpu or trainer=gpu), one command per run, or SLURM (docs/studies.md)"
+        )

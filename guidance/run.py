@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from guidance.baseline import start_from_baseline
 from guidance.building import build_model, build_part
 from guidance.callbacks import ParetoCheckpoint
 from guidance.checkpoint import checkpoint_paths, load_weights, portable_config, read_checkpoint
@@ -50,6 +51,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     output_dir = Path(config.paths.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = resolve_checkpoint(config.ckpt_path, output_dir)
+    config = start_from_baseline(config, train)
     _refuse_untrainable(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = build_data(config)
@@ -74,11 +76,10 @@ def train(config: DictConfig) -> dict[str, Any]:
         trainer.fit(module, datamodule, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
         after = evaluate_splits(trainer, module, datamodule, _SPLITS)
         results = after | {f"before/{k}": v for k, v in (before or {}).items()} | provenance(config.seed)
-        if trainer.is_global_zero:
-            write_json(output_dir / "results.json", results)
         if config.test_front:
             _test_front(trainer, module, datamodule, callbacks)
         if trainer.is_global_zero:
+            write_json(output_dir / "results.json", results)  # last: a run that has it is finished
             print_table(after, before)
             log.info("results: %s", output_dir)
             for picture in sorted(output_dir.glob("*/*.png")):

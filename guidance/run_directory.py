@@ -1,5 +1,7 @@
 """Where a run writes: a new folder, or, for ``ckpt_path=last``, that of the newest run it continues."""
 
+import hashlib
+import json
 import logging
 from pathlib import Path
 from typing import Any, cast
@@ -15,8 +17,10 @@ _NOT_COMPARED = ("ckpt_path", "paths", "hydra")
 
 
 def register_resolvers() -> None:
-    """Make ``${run_dir:...}`` known to the configuration files."""
+    """Make ``run_dir``, ``sweep_dir`` and ``job_dir`` known to the configuration files."""
     OmegaConf.register_new_resolver("run_dir", run_directory, replace=True)
+    OmegaConf.register_new_resolver("sweep_dir", sweep_directory, replace=True)
+    OmegaConf.register_new_resolver("job_dir", job_directory, replace=True)
 
 
 def run_directory(runs_dir: str, date: str, time: str, *, _root_: DictConfig) -> str:
@@ -34,15 +38,49 @@ def run_directory(runs_dir: str, date: str, time: str, *, _root_: DictConfig) ->
         The path, as text.
     """
     if _root_.get("ckpt_path") == "last":
-        wanted = _comparable(_root_)
+        wanted = comparable(_root_)
         for folder in sorted(Path(runs_dir).glob("*/*/.hydra"), reverse=True):
             try:
                 found = OmegaConf.load(folder / "config.yaml")
             except (OSError, yaml.YAMLError):
                 continue
-            if isinstance(found, DictConfig) and _comparable(found) == wanted:
+            if isinstance(found, DictConfig) and comparable(found) == wanted:
                 return str(folder.parent)
     return str(Path(runs_dir) / date / time)
+
+
+def sweep_directory(runs_dir: str, *, _root_: DictConfig) -> str:
+    """Return where a sweep writes: the same folder for the same command, so that it can go on.
+
+    A study writes to ``runs_dir/study/losses/shapes``, the study and the recipe; any other sweep to
+    ``runs_dir/sweeps/<digits>``, which stand for its command line in any order.
+
+    Args:
+        runs_dir: Folder of all runs.
+        _root_: The whole configuration, filled in by OmegaConf.
+    """
+    choices = OmegaConf.select(_root_, "hydra.runtime.choices") or {}
+    experiment, recipe = str(choices.get("experiment")), str(choices.get("recipe"))
+    if experiment.startswith("study/"):
+        return str(Path(runs_dir) / experiment / recipe)
+    overrides = sorted(OmegaConf.select(_root_, "hydra.overrides.task") or [])
+    return str(Path(runs_dir) / "sweeps" / fingerprint(overrides))
+
+
+def job_directory(sweep_dir: str, number: int, *, _root_: DictConfig) -> str:
+    """Return a job's folder in its sweep's: a number to sort by, and digits that stand for its configuration.
+
+    Where a folder with these digits exists it is the one, whatever its number: values may have been added
+    to the sweep since. What the job is, ``.hydra/overrides.yaml`` in it and ``jobs.csv`` beside it say.
+
+    Args:
+        sweep_dir: The sweep's folder.
+        number: The job's number in the sweep.
+        _root_: The whole configuration, filled in by OmegaConf.
+    """
+    digits = fingerprint(comparable(_root_))
+    found = sorted(Path(sweep_dir).glob(f"*-{digits}"))
+    return found[0].name if found else f"{number:03d}-{digits}"
 
 
 def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | None:
@@ -75,6 +113,13 @@ def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | 
     return path
 
 
-def _comparable(config: DictConfig) -> dict[str, Any]:
+def comparable(config: DictConfig) -> dict[str, Any]:
+    """Return what makes two runs the same: all but ``ckpt_path``, paths and Hydra's part."""
     content = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
     return {str(key): value for key, value in content.items() if key not in _NOT_COMPARED}
+
+
+def fingerprint(content: Any) -> str:
+    """Return ten hexadecimal digits that stand for plain data, whatever the order of its keys."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -185,8 +185,7 @@ def test_sweep_of_losses(tmp_path: Path) -> None:
         f"hydra.sweep.dir={tmp_path}/s",
         cwd=tmp_path,
     )
-    targets = [
-        OmegaConf.load(tmp_path / "s" / str(i) / "config.yaml").loss.localization._target_ for i in range(2)
-    ]
+    jobs = sorted((tmp_path / "s").glob("*-*"))
+    targets = [OmegaConf.load(job / "config.yaml").loss.localization._target_ for job in jobs]
     assert targets == ["guidance.losses.EnergyLoss", "guidance.losses.L1Loss"]
-    assert results(tmp_path / "s" / "0")["val/epg"] != results(tmp_path / "s" / "1")["val/epg"]
+    assert results(jobs[0])["val/epg"] != results(jobs[1])["val/epg"]

@@ -1,0 +1,81 @@
+"""A sweep as a job array and a job of two ranks, on a SLURM of this machine."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import OVERRIDES, command, environment
+
+HERE = Path(__file__).parent
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
+TINY = [
+    *(o for o in OVERRIDES if "max_epochs" not in o and "num_images" not in o),
+    "trainer.max_epochs=1",
+    "callbacks.gallery.num_images=0",
+    "test_front=false",
+    "baseline=shared",
+    "baseline.changes.trainer.max_epochs=1",
+]
+LAUNCHER = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=test", "hydra.launcher.timeout_min=10"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment in which commands reach a SLURM of one node with two cores."""
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"no {', '.join(missing)} here: apt-get install slurm-wlm munge")
+    if os.geteuid() != 0:
+        pytest.skip("SLURM's daemons have to be started as root")
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("two ranks need two cores")
+    folder = tmp_path_factory.mktemp("slurm")
+    started = subprocess.run([HERE / "start.sh", folder], capture_output=True, text=True, check=False)
+    if started.returncode:
+        subprocess.run([HERE / "stop.sh", folder], check=False, capture_output=True)
+        pytest.skip(f"SLURM cannot be started here: {started.stderr.strip()}")
+    yield environment() | {"SLURM_CONF": str(folder / "slurm.conf")}
+    subprocess.run([HERE / "stop.sh", folder], check=False, capture_output=True)
+
+
+def sweep(folder: Path, slurm: dict[str, str], *arguments: str) -> list[Path]:
+    """Run a sweep on SLURM; return its jobs' folders."""
+    ended = subprocess.run(
+        command("train.py", "-m", *TINY, *LAUNCHER, *arguments, "hydra.sweep.dir=sweep"),
+        cwd=folder,
+        env=slurm,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return sorted(path.parent for path in (folder / "sweep").glob("*/results.json"))
+
+
+def test_a_job_array_shares_a_baseline(slurm: dict[str, str], tmp_path: Path) -> None:
+    jobs = sweep(tmp_path, slurm, "loss.weight=1,2", "hydra.launcher.cpus_per_task=1")
+    assert [job.name.partition("-")[0] for job in jobs] == ["000", "001"]
+    assert len(list((tmp_path / "outputs" / "baselines").glob("*/results.json"))) == 1
+    logs = " ".join(path.read_text() for path in (tmp_path / "sweep").glob("*/train.log"))
+    assert logs.count("baseline: training") == 1
+
+
+def test_two_ranks_are_one_job(slurm: dict[str, str], tmp_path: Path) -> None:
+    (two,) = sweep(
+        tmp_path,
+        slurm,
+        "trainer=ddp_cpu",
+        "hydra.launcher.tasks_per_node=2",
+        "hydra.launcher.cpus_per_task=1",
+    )
+    content = torch.load(two / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["global_step"] == 5, "40 images in global batches of 8"
+    assert len(list((tmp_path / "outputs" / "baselines").glob("*/results.json"))) == 1
