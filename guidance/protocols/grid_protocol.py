@@ -1,7 +1,6 @@
 """What GridPG, DiFull and DiPart share: grids, maps of their cells, scores that outlive the process."""
 
 import logging
-import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from guidance.protocols.map_file import MapFile
 from guidance.protocols.protocol import Evaluation, Protocol
 from guidance.protocols.report import Scored, report
 from guidance.protocols.score_file import Chunk
-from guidance.protocols.unit import Unit, make_units
+from guidance.protocols.unit import Unit, cost_of, make_units
 
 log = logging.getLogger(__name__)
 
@@ -223,14 +222,8 @@ class GridProtocol(Protocol):
     ) -> Chunk:
         """Explain some grids and score the maps."""
         targets = self.targets(labels, unit.compared.classifier.num_classes)
-        passes: list[int] = []
-        counter = unit.model.register_forward_pre_hook(lambda _, args: passes.append(len(args[0])))
-        begin = _now(grids.device)
-        try:
+        with cost_of(unit.model, grids.device) as cost:
             maps = self.explain(unit.model, unit.named.attributor, grids, targets, self.cells)
-        finally:
-            counter.remove()
-        seconds = _now(grids.device) - begin
         cells = torch.tensor(self.cells, device=grids.device)
         size = (grids.shape[-2], grids.shape[-1])
         if self.aggregate:
@@ -240,10 +233,4 @@ class GridProtocol(Protocol):
         for layer, of_layer in maps.items():
             shares = cell_shares(of_layer.flatten(0, 1), self.n, size).unflatten(0, of_layer.shape[:2])
             scores[layer] = shares[:, torch.arange(len(cells)), cells].double().tolist()
-        return Chunk(numbers, scores, seconds, sum(passes))
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+        return Chunk(numbers, scores, cost.seconds, cost.passes)

@@ -3,10 +3,13 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from guidance.errors import InputError
@@ -38,6 +41,37 @@ class Unit:
     def identity(self) -> dict[str, str]:
         """Return the first columns of every table: model, method, setting."""
         return {"model": self.compared.name, "method": self.named.method, "setting": self.named.setting}
+
+
+@dataclass
+class Cost:
+    """What some work took: seconds, and forward passes of one image or grid."""
+
+    seconds: float = 0.0
+    passes: int = 0
+
+
+@contextmanager
+def cost_of(model: nn.Module, device: torch.device) -> Iterator[Cost]:
+    """Measure the work of the block, forward passes of ``model`` among it; known when the block ends."""
+    cost = Cost()
+
+    def count(_: nn.Module, images: Any) -> None:
+        cost.passes += len(images[0])
+
+    counter = model.register_forward_pre_hook(count)
+    begin = _now(device)
+    try:
+        yield cost
+    finally:
+        counter.remove()
+        cost.seconds = _now(device) - begin
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def make_units(

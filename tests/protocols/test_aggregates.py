@@ -23,7 +23,7 @@ def test_a_bin_is_the_mean_of_its_maps(tmp_path: Path, monkeypatch: pytest.Monke
     drawn = rows_drawn(monkeypatch)
     evaluation = coloured_evaluation(tmp_path)
     protocol = GridPG(attributors=["ixg", "gradcam"], layers=BOTH, grids=6, batch_size=4, aggregate=8)
-    results = protocol.run(evaluation)
+    protocol.run(evaluation)
     assert [path.name for path, _ in drawn] == ["model0_input.png", "model0_final.png"]
     assert [row.label for row in drawn[0][1]] == ["ixg", "gradcam"]
     row = drawn[0][1][0]
@@ -41,8 +41,6 @@ def test_a_bin_is_the_mean_of_its_maps(tmp_path: Path, monkeypatch: pytest.Monke
     assert torch.allclose(row.means[0], small[order[0]].double(), atol=1e-6)
     assert torch.allclose(row.means[2], small[order[1:3]].double().mean(0), atol=1e-6)
     assert row.means[1].isnan().all()
-    scored = next(r for r in results["scores"] if (r["method"], r["layer"]) == ("gradcam", "final"))
-    assert 0 < scored["mean"] < 1
 
 
 def test_maps_outlive_the_process_and_are_made_again_if_lost(
