@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -98,7 +99,7 @@ def draw_curves(
         if named:
             axes.set_xticks(places, list(map(str, x)), rotation=30 if len(x) <= 8 else 90, ha="right")
     figure.supxlabel(x_label, fontsize=8.5)
-    handles = {}
+    handles: dict[Any, Any] = {}
     for line_of_axes in grid:
         for axes in line_of_axes:
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):

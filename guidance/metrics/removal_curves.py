@@ -29,7 +29,8 @@ def removal_ranks(attributions: Tensor, size: tuple[int, int], most_first: bool,
     order = shuffled[values[:, shuffled].argsort(dim=1, descending=most_first, stable=True)]
     ranks = torch.empty_like(order)
     ranks.scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
-    return ranks.unflatten(1, size)
+    unflattened: Tensor = ranks.unflatten(1, size)
+    return unflattened
 
 
 def area_under(curves: Tensor) -> Tensor:

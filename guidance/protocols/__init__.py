@@ -5,7 +5,9 @@ from guidance.protocols.difull import DiFull
 from guidance.protocols.dipart import DiPart
 from guidance.protocols.grid_protocol import GridProtocol
 from guidance.protocols.gridpg import GridPG
+from guidance.protocols.pointing import Pointing
 from guidance.protocols.protocol import ComparedModel, Evaluation, Protocol
+from guidance.protocols.randomization import Randomization
 
 __all__ = [
     "ComparedModel",
@@ -15,5 +17,7 @@ __all__ = [
     "Evaluation",
     "GridPG",
     "GridProtocol",
+    "Pointing",
     "Protocol",
+    "Randomization",
 ]

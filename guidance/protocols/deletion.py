@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -127,7 +126,7 @@ class Deletion(PairProtocol):
         return measured
 
     def report(self, units: Sequence[Unit], pairs: Pairs, evaluation: Evaluation) -> dict[str, Any]:
-        """Write ``curves.csv``, ``scores.csv`` (the areas of each image) and ``curves.png``; print a table."""
+        """Write ``curves.csv``, ``scores.csv`` (areas of each image), ``curves.png``; print a table."""
         fractions = [step / self.steps for step in range(self.steps + 1)]
         points: list[dict[str, Any]] = []
         areas: list[dict[str, Any]] = []

@@ -53,7 +53,7 @@ def confidence_curves(
         logits = run_changed(classifier, images[image], "input", replace, image, step).float()
         values = logits.sigmoid() if probability == "sigmoid" else logits.softmax(dim=1)
         found.append(values.gather(1, classes[image, None])[:, 0])
-    return torch.cat(found).unflatten(0, (len(images), steps + 1))
+    return torch.cat(found).view(len(images), steps + 1)
 
 
 def blurred(classifier: Classifier, images: Tensor) -> Tensor:
