@@ -11,8 +11,8 @@ SIZES = ("small", "medium", "large", "mixed")
 SMALL, MEDIUM = 32**2 / (640 * 480), 96**2 / (640 * 480)
 """Upper bounds of a small and a medium object, as shares of the image: 0.33 % and 3 %.
 
-COCO's bounds are 32 x 32 and 96 x 96 pixels of images that mostly have 640 x 480. In a squashed image of 224 x
-224 pixels they are 167 and 1505 pixels, about 13 x 13 and 39 x 39.
+COCO's bounds are 32 x 32 and 96 x 96 pixels of images that mostly have 640 x 480. In a squashed image of
+224 x 224 pixels they are 167 and 1505 pixels, about 13 x 13 and 39 x 39.
 """
 
 

@@ -160,9 +160,9 @@ def _table(rows: Sequence[dict[str, Any]], pairs: int, tolerance: float) -> Tabl
     merged: dict[tuple[str, ...], dict[str, str]] = {}
     for row in rows:
         attribution = f"{row['method']} {row['setting']}".strip()
-        key = (row["model"], attribution, row["layer"], METRICS[row["metric"]])
+        line = (row["model"], attribution, row["layer"], METRICS[row["metric"]])
         level = "" if row["chance"] != row["chance"] else f" ({100 * row['chance']:.0f})"
-        merged.setdefault(key, {})[row["size"]] = f"{100 * row['mean']:.1f}{level}"
+        merged.setdefault(line, {})[row["size"]] = f"{100 * row['mean']:.1f}{level}"
     for key, cells in merged.items():
         table.add_row(*key, *(cells.get(group, "") for group in groups))
     return table

@@ -169,8 +169,8 @@ class Randomization(PairProtocol):
 
 def _similarities(first: Tensor, second: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
     """Compare maps [N, h, w], each with its counterpart: [N] of each similarity."""
-    scaled = [divide_by_maximum(upsample(maps, size))[:, None] for maps in (first, second)]
-    ssim = structural_similarity_index_measure(*scaled, reduction="none", data_range=2.0)
+    one, other = (divide_by_maximum(upsample(maps, size))[:, None] for maps in (first, second))
+    ssim = structural_similarity_index_measure(one, other, reduction="none", data_range=2.0)
     return {
         "rank_correlation": rank_correlation(first, second),
         "rank_correlation_absolute": rank_correlation(first.abs(), second.abs()),
