@@ -95,10 +95,11 @@ def draw_curves(
             axes.set_title(panel.column, fontsize=9)
         if panel.column == columns[0]:
             axes.set_ylabel(y_label if len(rows) == 1 else f"{panel.row}\n{y_label}", fontsize=8.5)
+        if panel.row == rows[-1]:
+            axes.set_xlabel(x_label, fontsize=8.5)
         axes.tick_params(labelsize=7.5)
         if named:
             axes.set_xticks(places, list(map(str, x)), rotation=30 if len(x) <= 8 else 90, ha="right")
-    figure.supxlabel(x_label, fontsize=8.5)
     handles: dict[Any, Any] = {}
     for line_of_axes in grid:
         for axes in line_of_axes:

@@ -181,7 +181,7 @@ def _table(summaries: Sequence[dict[str, Any]], images: int) -> Table:
     """Return the mean areas, one line per model, attribution and layer."""
     table = Table(title=f"Deletion: mean area under the curve in percent, {images} images (± standard error)")
     for name in ("model", "attribution", "layer"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     headings = {"most_first": "most first\n(low)", "least_first": "least first\n(high)",
                 "insertion": "insertion\n(high)", "gap": "gap\n(high)"}  # fmt: skip
     for heading in headings.values():

@@ -38,10 +38,11 @@ class Pointing(PairProtocol):
     :data:`guidance.metrics.object_size.SMALL`; pairs whose boxes are of several sizes are ``mixed``.
 
     Chance is the score of a map that knows nothing: of the pointing game the share of the image that is a
-    hit, of EPG the share that lies in the boxes.
+    hit, of EPG the share that lies in the boxes, of on-object EPG the share of these that is object.
 
     Args:
-        tolerance: Pixels of the squashed image that the maximum may lie beside the box.
+        tolerance: Pixels of the squashed image that the maximum may lie beside the box; None is the paper's
+            15 for images of 224 pixels, and in proportion for others.
         **options: Those of :class:`PairProtocol`.
 
     Raises:
@@ -51,14 +52,16 @@ class Pointing(PairProtocol):
     title = "Pointing"
     with_masks = True
 
-    def __init__(self, tolerance: float = 15, **options: Any) -> None:
+    def __init__(self, tolerance: float | None = None, **options: Any) -> None:
         super().__init__(**options)
-        if not isinstance(tolerance, int | float) or not tolerance >= 0:
+        if tolerance is not None and (not isinstance(tolerance, int | float) or not tolerance >= 0):
             raise InputError(f"protocol.tolerance must be a number of pixels, at least 0; got {tolerance}")
         self.tolerance = tolerance
 
     def select(self, evaluation: Evaluation) -> Pairs:
         """Return every image with every present class that has a box."""
+        if self.tolerance is None:
+            self.tolerance = 15 * evaluation.datamodule.image_size / 224
         if any(model.own_head for model in evaluation.models):
             raise InputError("protocol=pointing explains the classes of the data: name a checkpoint")
         return annotated_pairs(evaluation)
@@ -73,13 +76,16 @@ class Pointing(PairProtocol):
         masks = batch.masks(here, classes)
         known = batch.has_masks()[here, classes] & ~batch.outside
         objects = batch.object_masks(here, classes)
+        tolerance = self.tolerance or 0.0
+        inside = (masks & objects).flatten(1).sum(dim=1) / masks.flatten(1).sum(dim=1).double()
         measured: dict[str, Tensor] = {
             "size": pair_sizes(batch, here, classes),
             "chance_epg": masks.flatten(1).double().mean(dim=1),
-            "chance_pointing_game": hits_by_chance(masks, self.tolerance),
+            "chance_pointing_game": hits_by_chance(masks, tolerance),
+            "chance_on_object_epg": torch.where(known, inside, torch.nan),
         }
         for layer, maps in explain(unit, rgb(batch), classes).items():
-            measured[f"pointing_game@{layer}"] = pointing_game_hits(maps, masks, self.tolerance)
+            measured[f"pointing_game@{layer}"] = pointing_game_hits(maps, masks, tolerance)
             measured[f"epg@{layer}"] = energy_in_mask(maps, masks)
             on_object = on_object_energy(maps, masks, objects)
             measured[f"on_object_epg@{layer}"] = torch.where(known, on_object, torch.nan)
@@ -98,9 +104,9 @@ class Pointing(PairProtocol):
             for layer in unit.named.attributor.layers:
                 identity = unit.identity | {"layer": layer}
                 for metric in METRICS:
-                    values, chance = of_unit[f"{metric}@{layer}"], of_unit.get(f"chance_{metric}")
+                    values, chance = of_unit[f"{metric}@{layer}"], of_unit[f"chance_{metric}"]
                     for group, members in groups.items():
-                        row = _summary(values[members], None if chance is None else chance[members])
+                        row = _summary(values[members], chance[members])
                         if row["pairs"] == 0:
                             continue
                         classes = _class_mean(values[members], pairs.classes[members])
@@ -122,20 +128,24 @@ class Pointing(PairProtocol):
         write_csv(folder / "scores.csv", rows)
         write_csv(folder / "pairs.csv", each)
         draw_bars(folder / "pointing.png", bars, f"Pointing, {len(pairs)} (image, class) pairs")
-        Console().print(_table(rows, len(pairs), self.tolerance))
+        Console().print(_table(rows, len(pairs), self.tolerance or 0.0))
         for name in ("scores.csv", "pairs.csv", "pointing.png"):
             log.info("written: %s", folder / name)
         return {"protocol": self.title, "tolerance": self.tolerance, "scores": rows}
 
 
-def _summary(values: Tensor, chance: Tensor | None) -> dict[str, Any]:
+def _summary(values: Tensor, chance: Tensor) -> dict[str, Any]:
     """Return number of pairs, mean, standard error and chance level; nan is left out."""
     known = values[~values.isnan()]
     if not len(known):
         return {"pairs": 0, "mean": torch.nan, "standard_error": torch.nan, "chance": torch.nan}
     mean, error = mean_and_error(known)
-    level = torch.nan if chance is None else float(chance.mean())
-    return {"pairs": len(known), "mean": float(mean), "standard_error": float(error), "chance": level}
+    return {
+        "pairs": len(known),
+        "mean": float(mean),
+        "standard_error": float(error),
+        "chance": float(chance.nanmean()),
+    }
 
 
 def _class_mean(values: Tensor, classes: Tensor) -> float:
@@ -153,7 +163,7 @@ def _table(rows: Sequence[dict[str, Any]], pairs: int, tolerance: float) -> Tabl
         title=f"Pointing: mean score in percent (chance), {pairs} pairs, tolerance {tolerance:g} pixels"
     )
     for name in ("model", "attribution", "layer", "metric"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     groups = [group for group in ("all", *SIZES) if any(row["size"] == group for row in rows)]
     for group in groups:
         table.add_column(group, justify="right", no_wrap=True)
@@ -161,8 +171,7 @@ def _table(rows: Sequence[dict[str, Any]], pairs: int, tolerance: float) -> Tabl
     for row in rows:
         attribution = f"{row['method']} {row['setting']}".strip()
         line = (row["model"], attribution, row["layer"], METRICS[row["metric"]])
-        level = "" if row["chance"] != row["chance"] else f" ({100 * row['chance']:.0f})"
-        merged.setdefault(line, {})[row["size"]] = f"{100 * row['mean']:.1f}{level}"
+        merged.setdefault(line, {})[row["size"]] = f"{100 * row['mean']:.1f} ({100 * row['chance']:.0f})"
     for key, cells in merged.items():
         table.add_row(*key, *(cells.get(group, "") for group in groups))
     return table

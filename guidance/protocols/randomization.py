@@ -186,7 +186,7 @@ def _table(levels: Sequence[dict[str, Any]], images: int) -> Table:
     """Return how alike maps are when all is randomised, and those of other images."""
     table = Table(title=f"All layers randomised: similarity with the trained network's maps, {images} images")
     for name in ("model", "attribution", "layer"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in SIMILARITIES:
         heading = SIMILARITIES[name].replace("\nof absolute values", " (abs.)")
         table.add_column(f"{heading}\n(other images)", justify="right")
