@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from guidance.errors import InputError
 from guidance.report.page import Cell, Page, Section, Value
+from guidance.report.page.table import draw_table
 
 PAGE = "report.html"
 
-_MOST_ROWS = 500  # of a CSV that is shown; all tables of results.json are
+_MOST_ROWS = 2000  # of a CSV that is shown
 
 _CAPTIONS = {
     "boxplots": "Scores of all maps: quartiles and median as boxes, whiskers from 5 % to 95 %.",
@@ -56,7 +59,7 @@ def _read(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(results, dict) or "protocol" not in results:
         raise InputError(
-            f"{path} is of no protocol, but of another evaluation: its key 'protocol' is missing"
+            f"{path} is not of a protocol, but of another evaluation: its key 'protocol' is missing"
         )
     return results
 
@@ -64,25 +67,38 @@ def _read(folder: Path) -> dict[str, Any]:
 def _fill(section: Section, folder: Path, results: Mapping[str, Any]) -> None:
     facts = [f"{key} {_shown(value)}" for key, value in results.items() if isinstance(value, int | float)]
     section.text(f"{folder}: {', '.join(facts)}; commit {results.get('git_commit') or 'unknown'}.")
+    tables = {
+        key: value
+        for key, value in results.items()
+        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value)
+    }
+    if "scores" in tables:
+        section.table(*_columns_and_rows(tables.pop("scores")))
     for path in [*sorted(folder.glob("*.png")), *sorted(folder.glob("*/*.png"))]:
         stem = path.parent.name if path.parent != folder else path.stem.split("_")[0]
         caption = _CAPTIONS.get(stem, "")
         section.figure(path, f"{path.relative_to(folder).as_posix()}. {caption}".strip())
-    for key, value in results.items():
-        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-            _table(section, value, f"{key} (results.json)")
+    for key, rows in tables.items():
+        _folded(section, key, rows)
     for path in sorted(folder.glob("*.csv")):
         with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        if len(rows) > _MOST_ROWS:
-            section.text(f"{path.name} has {len(rows)} rows, too many to show here.")
-        elif rows:
-            _table(section, rows, path.name)
+            read = list(csv.DictReader(file))
+        if len(read) > _MOST_ROWS:
+            section.text(f"{path.name} has {len(read)} rows, too many to show here.")
+        elif read:
+            _folded(section, path.name, read)
 
 
-def _table(section: Section, rows: Sequence[Mapping[str, Any]], caption: str) -> None:
+def _folded(section: Section, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add a table that is hidden until its name is clicked."""
+    table = draw_table(*_columns_and_rows(rows))
+    summary = f"{name}: {len(rows)} row{'s' if len(rows) > 1 else ''}"
+    section.add(Markup("<details><summary>{}</summary>{}</details>").format(summary, table))
+
+
+def _columns_and_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Value]]]:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    section.table(columns, [[_cell(row.get(column)) for column in columns] for row in rows], caption)
+    return columns, [[_cell(row.get(column)) for column in columns] for row in rows]
 
 
 def _cell(value: Any) -> Value:
