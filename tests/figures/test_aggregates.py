@@ -27,7 +27,9 @@ def test_the_colour_scale_is_shared_by_all_bins() -> None:
 def test_draw(tmp_path: Path) -> None:
     means = torch.rand(6, 8, 8)
     means[1] = torch.nan
-    row = AggregateRow("smoothed_ixg kernel_size=9", means, [1, 0, 4, 4, 3, 1], [0.9, math.nan, 0.7, 0.6, 0, 0])
+    row = AggregateRow(
+        "smoothed_ixg kernel_size=9", means, [1, 0, 4, 4, 3, 1], [0.9, math.nan, 0.7, 0.6, 0, 0]
+    )
     draw_aggregates(tmp_path / "one.png", [row], 2)
     draw_aggregates(tmp_path / "two.png", [row, row], 2, cell=3, title="two")
     assert names(tmp_path) == ["one.png", "two.png"]

@@ -14,7 +14,9 @@ def test_bounds_in_a_squashed_image() -> None:
 def test_sizes() -> None:
     none = torch.zeros(0, dtype=torch.int64)
     # In 100 x 100 pixels objects are small up to 33 pixels, and large from 300.
-    boxes = torch.tensor([[0, 0, 3, 11], [0, 0, 17, 2], [0, 0, 13, 23], [5, 5, 15, 35], [0, 0, 5, 5], [0, 0, 90, 90]])
+    boxes = torch.tensor(
+        [[0, 0, 3, 11], [0, 0, 17, 2], [0, 0, 13, 23], [5, 5, 15, 35], [0, 0, 5, 5], [0, 0, 90, 90]]
+    )
     batch = Batch(
         images=torch.zeros(2, 3, 100, 100, dtype=torch.uint8),
         labels=torch.ones(2, 5, dtype=torch.bool),

@@ -14,9 +14,7 @@ def slow_hit(attribution: torch.Tensor, mask: torch.Tensor, tolerance: float) ->
         for column in range(mask.shape[1]):
             if attribution[row, column] > best:
                 best, at = float(attribution[row, column]), (row, column)
-    return at is not None and any(
-        math.dist(at, pixel) <= tolerance for pixel in mask.nonzero().tolist()
-    )
+    return at is not None and any(math.dist(at, pixel) <= tolerance for pixel in mask.nonzero().tolist())
 
 
 @pytest.mark.parametrize("tolerance", [0, 1, 2.5, 4])

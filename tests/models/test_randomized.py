@@ -46,9 +46,7 @@ def test_stages_go_from_the_logits_down() -> None:
         ("mid1", ("network.0", "network.1")),
     ]
     layers = cascade_stages(plain(), IMAGES, "layers")
-    assert [stage.modules for stage in layers] == [
-        (f"network.{number}",) for number in (7, 3, 1, 0)
-    ]
+    assert [stage.modules for stage in layers] == [(f"network.{number}",) for number in (7, 3, 1, 0)]
     assert [stage.name for stage in layers] == ["7", "3", "1", "0"]
 
 
@@ -59,7 +57,9 @@ def test_every_parameter_is_randomised_in_the_end(cascade: str) -> None:
     for classifier in (plain(), bcos_small(width=4, num_classes=3).eval(), attending):
         stages = cascade_stages(classifier, IMAGES, cascade)  # type: ignore[arg-type]
         modules = [path for stage in stages for path in stage.modules]
-        assert sorted(modules) == sorted({name.rpartition(".")[0] for name, _ in classifier.named_parameters()})
+        assert sorted(modules) == sorted(
+            {name.rpartition(".")[0] for name, _ in classifier.named_parameters()}
+        )
         changed = copy.deepcopy(classifier)
         for stage in stages:
             randomise(changed, stage.modules, seed=0)
