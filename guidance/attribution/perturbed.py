@@ -67,7 +67,7 @@ class PerturbationAttributor(Attributor):
         images, logits = forward.images.detach(), []
         for runs in torch.arange(len(images) * count, device=images.device).split(self.chunk):
             image, index = runs // count, runs % count
-            of_all = _run_changed(forward.model, images[image], layer, change, image, index)
+            of_all = run_changed(forward.model, images[image], layer, change, image, index)
             logits.append(at_least_float32(of_all.gather(1, classes[image, None])[:, 0]))
         return torch.cat(logits).view(len(images), count)
 
@@ -79,7 +79,7 @@ class PerturbationAttributor(Attributor):
         return self.changed_logits(forward, self.layers[0], classes, 1, lambda activation, *_: activation)
 
 
-def _run_changed(
+def run_changed(
     model: nn.Module, images: Tensor, layer: str, change: Change, image: Tensor, index: Tensor
 ) -> Tensor:
     """Return the logits [R, K] of images [R, 3, H, W] with a layer changed on the way, without a graph."""

@@ -227,16 +227,19 @@ class GuidanceDataModule(pl.LightningDataModule):
         return self._evaluation_loader("test")
 
     def chosen_loader(
-        self, name: str, indices: Sequence[int], batch_size: int | None = None
+        self, name: str, indices: Sequence[int], batch_size: int | None = None, with_masks: bool = False
     ) -> DataLoader[PreparedSample]:
-        """Return a loader of some images of a split, in the order given, without their masks.
+        """Return a loader of some images of a split, in the order given.
 
         Args:
             name: ``train``, ``val`` or ``test``.
             indices: Of the images in their data set.
             batch_size: Images of a batch; that of the data module if None.
+            with_masks: Whether their segmentation masks are read too.
         """
-        prepared = PreparedDataset(self.split(name), self._image_size, cache=self._cache(name))
+        prepared = PreparedDataset(
+            self.split(name), self._image_size, with_masks=with_masks, cache=self._cache(name)
+        )
         return self._loader(prepared, sampler=indices, batch_size=batch_size or self._batch_size)
 
     def _evaluation_loader(self, name: str) -> DataLoader[PreparedSample]:

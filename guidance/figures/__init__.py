@@ -1,5 +1,6 @@
-"""Figures: maps over their images, box plots of scores, and fronts. All are PNGs, written atomically."""
+"""Figures of maps, scores and fronts, one kind per file. All are PNGs, written atomically."""
 
+from guidance.figures.aggregates import AggregateRow, draw_aggregates
 from guidance.figures.boxplots import BoxGroup, draw_box_plots
 from guidance.figures.explanation import ExplanationCell, ExplanationRow, draw_explanation
 from guidance.figures.front import draw_front
@@ -10,11 +11,13 @@ from guidance.figures.rgba import rgba_explanation
 from guidance.figures.writing import write_figure
 
 __all__ = [
+    "AggregateRow",
     "BoxGroup",
     "ExplanationCell",
     "ExplanationRow",
     "GalleryMap",
     "GalleryRow",
+    "draw_aggregates",
     "draw_box_plots",
     "draw_explanation",
     "draw_front",

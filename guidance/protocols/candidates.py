@@ -29,7 +29,7 @@ class SelectionRule:
         min_confidence: The least probability of the label under every model; by default 0.99 or, for
             ``most_confident``, 0.5.
         probability: Of the label: the ``sigmoid`` of its logit, or the ``softmax`` over all; None leaves it
-            to :func:`guidance.protocols.choosing.choose_grids`.
+            to :func:`guidance.protocols.choosing.qualifying_images`.
 
     Raises:
         InputError: If an option is wrong.

@@ -10,10 +10,29 @@ from torchvision.models import ResNet50_Weights
 from guidance.errors import InputError
 from guidance.models import DynamicLinear
 from guidance.progress import progress_over
-from guidance.protocols.candidates import SelectionRule, find_candidates, single_labels
+from guidance.protocols.candidates import Candidates, SelectionRule, find_candidates, single_labels
 from guidance.protocols.drawing import draw_grids
 from guidance.protocols.manifest import GridManifest, make_cells
 from guidance.protocols.protocol import Evaluation
+
+
+def qualifying_images(rule: SelectionRule, evaluation: Evaluation) -> tuple[Candidates, SelectionRule]:
+    """Find the images that all models are sure of.
+
+    Unless the rule says otherwise, confidence is a sigmoid for networks trained here and for B-cos networks,
+    which are trained with binary cross-entropy on ImageNet too, and a softmax for others with their own head.
+
+    Returns:
+        The images, and the rule with the probability that was used.
+    """
+    labels = single_labels(evaluation.datamodule.split(evaluation.split))
+    indices = torch.arange(len(labels)) if rule.labels == "predicted" else (labels >= 0).nonzero()[:, 0]
+    loader = evaluation.datamodule.chosen_loader(evaluation.split, indices.tolist())
+    if rule.probability is None:
+        rule = replace(rule, probability="softmax" if _trained_by_softmax(evaluation) else "sigmoid")
+    with progress_over(loader, "looking for images that all models are sure of") as batches:
+        models = [compared.classifier for compared in evaluation.models]
+        return find_candidates(models, batches, rule, labels), rule
 
 
 def choose_grids(
@@ -21,25 +40,15 @@ def choose_grids(
 ) -> tuple[GridManifest, Tensor]:
     """Draw grids from the images that all models are sure of.
 
-    Unless the rule says otherwise, confidence is a sigmoid for networks trained here and for B-cos networks,
-    which are trained with binary cross-entropy on ImageNet too, and a softmax for others with their own head.
-
     Returns:
         The grids, and the indices of their images, int64 [count, n * n].
 
     Raises:
         InputError: If too few images qualify, or the models do not answer for the same classes.
     """
-    classes = _label_names(rule.labels, evaluation)
+    classes = label_names(rule.labels, evaluation)
     dataset = evaluation.datamodule.split(evaluation.split)
-    labels = single_labels(dataset)
-    indices = torch.arange(len(dataset)) if rule.labels == "predicted" else (labels >= 0).nonzero()[:, 0]
-    loader = evaluation.datamodule.chosen_loader(evaluation.split, indices.tolist())
-    with progress_over(loader, "looking for images that all models are sure of") as batches:
-        models = [compared.classifier for compared in evaluation.models]
-        if rule.probability is None:
-            rule = replace(rule, probability="softmax" if _trained_by_softmax(evaluation) else "sigmoid")
-        candidates = find_candidates(models, batches, rule, labels)
+    candidates, rule = qualifying_images(rule, evaluation)
     drawn = draw_grids(candidates, n, count, evaluation.seed, rule.rule == "most_confident", classes)
     chosen = drawn.flatten()
     cells = make_cells(
@@ -83,7 +92,7 @@ def read_grids(path: Path, n: int, labels: str, evaluation: Evaluation) -> tuple
             )
     if manifest.split != evaluation.split:
         raise InputError(f"protocol.manifest: the grids of {path} are of split={manifest.split}; set it")
-    names = _label_names(labels, evaluation)
+    names = label_names(labels, evaluation)
     if len(names) != len(manifest.classes):
         raise InputError(
             f"protocol.manifest: {path} has labels of {len(manifest.classes)} classes, the models answer for "
@@ -92,7 +101,7 @@ def read_grids(path: Path, n: int, labels: str, evaluation: Evaluation) -> tuple
     return manifest, manifest.find_images(evaluation.datamodule.split(evaluation.split), path)
 
 
-def _label_names(labels: str, evaluation: Evaluation) -> tuple[str, ...]:
+def label_names(labels: str, evaluation: Evaluation) -> tuple[str, ...]:
     """Return the names of the classes that labels are of."""
     if not any(model.own_head for model in evaluation.models):
         return evaluation.datamodule.classes

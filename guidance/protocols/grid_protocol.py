@@ -1,12 +1,8 @@
 """What GridPG, DiFull and DiPart share: grids, maps of their cells, scores that outlive the process."""
 
-import hashlib
-import json
 import logging
-import time
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,28 +15,21 @@ from guidance.errors import InputError, unknown_name
 from guidance.metrics.cell_shares import cell_shares
 from guidance.models import Classifier
 from guidance.progress import progress_over
-from guidance.protocols.attributors import Entry, NamedAttributor, read_attributors
+from guidance.protocols.aggregates import KeptMaps, draw_all_aggregates
+from guidance.protocols.attributors import Entry, read_attributors
 from guidance.protocols.candidates import Labels, Probability, Rule, SelectionRule
 from guidance.protocols.cells import to_grids
 from guidance.protocols.choosing import choose_grids, read_grids
 from guidance.protocols.manifest import GridManifest
-from guidance.protocols.protocol import ComparedModel, Evaluation, Protocol
+from guidance.protocols.map_file import MapFile
+from guidance.protocols.protocol import Evaluation, Protocol
 from guidance.protocols.report import Scored, report
-from guidance.protocols.score_file import Chunk, ScoreFile
+from guidance.protocols.score_file import Chunk
+from guidance.protocols.unit import Unit, cost_of, make_units
 
 log = logging.getLogger(__name__)
 
 ScoredCells = Literal["all", "corners"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Unit:
-    """One model explained by one attribution."""
-
-    compared: ComparedModel
-    named: NamedAttributor
-    model: nn.Module
-    file: ScoreFile
 
 
 class GridProtocol(Protocol):
@@ -61,6 +50,8 @@ class GridProtocol(Protocol):
         manifest: Grids of an earlier evaluation to use instead; None draws grids.
         cells: ``all``, or ``corners``: the top left and the bottom right one.
         batch_size: Grids of a forward pass.
+        aggregate: Positions along each side of a cell at which the maps of the first scored cell are kept,
+            for AggAtt; 0 keeps none and draws no such figure.
 
     Raises:
         InputError: If an option is wrong.
@@ -79,8 +70,15 @@ class GridProtocol(Protocol):
         manifest: str | None = None,
         cells: ScoredCells = "all",
         batch_size: int = 8,
+        aggregate: int = 32,
     ) -> None:
-        for name, value, least in (("n", n, 2), ("grids", grids, 1), ("batch_size", batch_size, 1)):
+        least_values = (
+            ("n", n, 2),
+            ("grids", grids, 1),
+            ("batch_size", batch_size, 1),
+            ("aggregate", aggregate, 0),
+        )
+        for name, value, least in least_values:
             if not isinstance(value, int) or value < least:
                 raise InputError(f"protocol.{name} must be an integer, at least {least}; got {value}")
         if cells not in get_args(ScoredCells):
@@ -92,6 +90,7 @@ class GridProtocol(Protocol):
         self.manifest = None if manifest is None else Path(manifest)
         self.cells = list(range(n * n)) if cells == "all" else [0, n * n - 1]
         self.batch_size = batch_size
+        self.aggregate = aggregate
 
     # What the three protocols differ in -----------------------------------------------------------------
 
@@ -167,41 +166,49 @@ class GridProtocol(Protocol):
             self._work(evaluation, waiting, indices), f"{self.title}: explaining", total=chunks
         ) as work:
             for unit, numbers, grids in work:
-                unit.file.append(self._score(unit, numbers, grids, labels[numbers]))
+                unit.file.append(self._score(evaluation, unit, numbers, grids, labels[numbers]))
         scored = [Scored(unit.compared.name, unit.named, unit.file) for unit in units]
+        if self.aggregate:
+            self._draw_aggregates(units, evaluation)
         return report(self.title, self.n, self.cells, scored, evaluation.output_dir)
 
-    def _units(self, evaluation: Evaluation, manifest: GridManifest) -> list[_Unit]:
+    def _draw_aggregates(self, units: Sequence[Unit], evaluation: Evaluation) -> None:
+        """Draw AggAtt of the first scored cell."""
+        kept = []
+        for unit in units:
+            scores: dict[str, list[float]] = {}
+            for layer, _, of_cells in unit.file.scores():
+                scores.setdefault(layer, []).append(of_cells[0])
+            maps = self._maps(unit, evaluation)
+            kept.append(KeptMaps(unit.compared.name, unit.named.label, maps, scores))
+        folder = evaluation.output_dir / "aggatt"
+        for path in draw_all_aggregates(folder, self.title, self.n, self.cells[0], kept):
+            log.info("written: %s", path)
+
+    def _units(self, evaluation: Evaluation, manifest: GridManifest) -> list[Unit]:
         """Return every model with every attribution that fits it."""
-        units, refusals = [], []
-        for compared in evaluation.models:
-            for named in self.attributors:
-                layers = named.attributor.layers
-                model = self.model_for(compared.classifier, layers, evaluation.datamodule.image_size)
-                try:
-                    named.attributor.check(model)
-                except InputError as error:
-                    refusals.append(f"{named.label} of {compared.name}: {error}")
-                    continue
-                decides = [
-                    self.identity(),
-                    manifest.digest(),
-                    evaluation.datamodule.image_size,
-                    compared.weights,
-                    named.options,
-                ]
-                key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
-                path = evaluation.output_dir / "scores" / f"{key}.jsonl"
-                units.append(_Unit(compared, named, model, ScoreFile(path, len(manifest.grids))))
-        for refusal in refusals:
-            log.warning("left out, %s", refusal)
-        if not units:
-            raise InputError(f"no attribution of protocol.attributors fits; {refusals[0]}")
+        size = evaluation.datamodule.image_size
+        units = make_units(
+            evaluation,
+            self.attributors,
+            lambda classifier, layers: self.model_for(classifier, layers, size),
+            [self.identity(), manifest.digest()],
+            len(manifest.grids),
+        )
+        for unit in units:
+            if self.aggregate and not self._maps(unit, evaluation).has(unit.named.attributor.layers):
+                unit.file.clear()  # scores alone are not enough
         return units
 
+    def _maps(self, unit: Unit, evaluation: Evaluation) -> MapFile:
+        """Return where the maps for AggAtt are."""
+        side = min(self.aggregate, evaluation.datamodule.image_size)
+        folder = evaluation.output_dir / "maps" / f"{unit.file.path.stem}-{side}"
+        return MapFile(folder, unit.file.count, self.n, side)
+
     def _work(
-        self, evaluation: Evaluation, waiting: dict[_Unit, list[int]], indices: Tensor
-    ) -> Iterator[tuple[_Unit, list[int], Tensor]]:
+        self, evaluation: Evaluation, waiting: dict[Unit, list[int]], indices: Tensor
+    ) -> Iterator[tuple[Unit, list[int], Tensor]]:
         """Yield which grids to explain how, with their pictures."""
         for unit, grids in waiting.items():
             if not grids:
@@ -210,27 +217,20 @@ class GridProtocol(Protocol):
             for start, picture in zip(range(0, len(grids), self.batch_size), pictures, strict=True):
                 yield unit, grids[start : start + self.batch_size], picture
 
-    def _score(self, unit: _Unit, numbers: list[int], grids: Tensor, labels: Tensor) -> Chunk:
+    def _score(
+        self, evaluation: Evaluation, unit: Unit, numbers: list[int], grids: Tensor, labels: Tensor
+    ) -> Chunk:
         """Explain some grids and score the maps."""
         targets = self.targets(labels, unit.compared.classifier.num_classes)
-        passes: list[int] = []
-        counter = unit.model.register_forward_pre_hook(lambda _, args: passes.append(len(args[0])))
-        begin = _now(grids.device)
-        try:
+        with cost_of(unit.model, grids.device) as cost:
             maps = self.explain(unit.model, unit.named.attributor, grids, targets, self.cells)
-        finally:
-            counter.remove()
-        seconds = _now(grids.device) - begin
         cells = torch.tensor(self.cells, device=grids.device)
         size = (grids.shape[-2], grids.shape[-1])
+        if self.aggregate:
+            kept = {layer: of_layer[:, 0] for layer, of_layer in maps.items()}
+            self._maps(unit, evaluation).write(numbers, kept, size)
         scores = {}
         for layer, of_layer in maps.items():
             shares = cell_shares(of_layer.flatten(0, 1), self.n, size).unflatten(0, of_layer.shape[:2])
             scores[layer] = shares[:, torch.arange(len(cells)), cells].double().tolist()
-        return Chunk(numbers, scores, seconds, sum(passes))
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+        return Chunk(numbers, scores, cost.seconds, cost.passes)

@@ -17,6 +17,7 @@ from guidance.data import GuidanceDataModule
 from guidance.errors import InputError, unknown_name
 from guidance.files import write_atomically, write_json
 from guidance.models import Classifier
+from guidance.protocols.page import PAGE, protocol_page
 from guidance.protocols.protocol import ComparedModel, Evaluation, Protocol
 from guidance.results import provenance
 from guidance.run import build_data, build_module, build_trainer, quiet_lightning
@@ -57,7 +58,9 @@ def run_protocol(config: DictConfig) -> dict[str, Any]:
     results = protocol.run(evaluation)
     results |= {"models": [{"name": m.name, "weights": m.weights} for m in models]} | provenance(config.seed)
     write_json(output_dir / "results.json", results)
-    log.info("results: %s", output_dir / "results.json")
+    protocol_page([output_dir]).write(output_dir / PAGE)
+    for name in ("results.json", PAGE):
+        log.info("results: %s", output_dir / name)
     return results
 
 

@@ -36,6 +36,7 @@ class ScoreFile:
 
     def __init__(self, path: Path, grids: int) -> None:
         self.path = path
+        self.count = grids
         self.chunks: list[Chunk] = []
         if not path.is_file():
             return
@@ -56,6 +57,11 @@ class ScoreFile:
     def done(self) -> set[int]:
         """The grids that have scores."""
         return {grid for chunk in self.chunks for grid in chunk.grids}
+
+    def clear(self) -> None:
+        """Forget all scores."""
+        self.path.unlink(missing_ok=True)
+        self.chunks = []
 
     def append(self, chunk: Chunk) -> None:
         """Add the scores of some grids, on the disk when this returns."""

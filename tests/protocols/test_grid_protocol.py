@@ -46,7 +46,7 @@ def test_a_network_that_sees_colours_is_explained_perfectly(
     assert (row["maps"], row["model"], row["layer"]) == (20, "model0", "input")
     assert row["mean"] == row["median"] == row["lower_quartile"] == pytest.approx(1, abs=1e-6)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "scores.csv", "boxplots.png", "manifest.json", "scores",
+        "scores.csv", "boxplots.png", "manifest.json", "scores", "maps", "aggatt",
     }  # fmt: skip
 
 
