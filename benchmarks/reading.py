@@ -1,8 +1,8 @@
 """Images per second and memory of one epoch of reading PASCAL VOC: ``python benchmarks/reading.py ROOT``.
 
-Reads the training split once from its files and once from the cache (which it builds first), in the main process,
-with one thread, at 224 pixels. RssAnon is memory that the process owns; RssFile are pages of files, the cache's
-among them, which the system takes back when it needs them.
+Reads the training split once from its files and once from the cache (which it builds first), in the main
+process, with one thread, at 224 pixels. RssAnon is memory that the process owns; RssFile are pages of files,
+the cache's among them, which the system takes back when it needs them.
 """
 
 import argparse

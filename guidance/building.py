@@ -1,14 +1,25 @@
 """Objects that a configuration names, and one sentence about what is wrong with it."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
+import pytorch_lightning as pl
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
 
+from guidance.attribution import Attributor
+from guidance.checkpoint import load_weights, portable_config, read_checkpoint
+from guidance.checkpoint_io import AtomicCheckpointIO
+from guidance.command_line import CONFIG_DIR
+from guidance.data import GuidanceDataModule
 from guidance.errors import InputError
 from guidance.models import Classifier, load_start_weights
+from guidance.module import GuidedClassifier
+from guidance.teacher import Teacher
 
 
 def build_part(node: Any, group: str, **options: Any) -> Any:
@@ -56,3 +67,108 @@ def build_model(config: DictConfig, num_classes: int, start_weights: bool = True
     if checkpoint and start_weights:
         load_start_weights(model, checkpoint)
     return model
+
+
+def guiding_attributors() -> list[str]:
+    """Name the options of the group ``attributor`` whose maps can guide."""
+    options = {path.stem: OmegaConf.load(path) for path in (CONFIG_DIR / "attributor").glob("*.yaml")}
+    return sorted(name for name, one in options.items() if _attributor_class(one._target_).guides)
+
+
+def _attributor_class(name: str) -> type[Attributor]:
+    return cast("type[Attributor]", get_class(name))
+
+
+def build_data(config: DictConfig) -> GuidanceDataModule:
+    """Build the data module and read the splits' annotations."""
+    return cast(GuidanceDataModule, build_part(config.data.module, "data"))
+
+
+def build_module(
+    config: DictConfig, datamodule: GuidanceDataModule, start_weights: bool = True
+) -> GuidedClassifier:
+    """Build the model for the data's classes, and its training module.
+
+    Args:
+        config: With ``model`` and ``attributor``; ``loss`` and ``optimizer`` if it is to be trained.
+        datamodule: Knows the classes.
+        start_weights: Whether to load ``model.checkpoint`` and pretrained weights; not needed when a
+            checkpoint replaces them.
+
+    Raises:
+        InputError: If model, attributor and data do not fit together.
+    """
+    model = build_model(config.model, datamodule.num_classes, start_weights)
+    attributor = build_part(config.attributor, "attributor")
+    loss = config.get("loss")
+    options: dict[str, Any] = {}
+    if loss is not None:
+        if loss.localization is not None and loss.weight > 0 and not attributor.guides:
+            raise InputError(
+                f"{type(attributor).__name__} cannot guide: its maps have no gradient. It is for evaluation "
+                f"(evaluate.py attributor=...); guide with attributor={', '.join(guiding_attributors())}"
+            )
+        options = {
+            "localization": build_part(loss.localization, "loss"),
+            "weight": loss.weight,
+            "guided_classes": loss.get("classes", "one"),
+            "teacher": _build_teacher(loss, datamodule),
+            "reduction": loss.reduction,
+            "optimizer": build_part(config.optimizer, "optimizer"),
+        }
+    return GuidedClassifier(
+        model,
+        attributor,
+        datamodule.classes,
+        multi_label=datamodule.multi_label,
+        groups=datamodule.groups,
+        has_masks=datamodule.has_masks,
+        seed=config.seed,
+        config=portable_config(config),
+        **options,
+    )
+
+
+def restore_classifier(config: DictConfig, content: dict[str, Any]) -> GuidedClassifier:
+    """Build a checkpoint's classifier with its weights; no data set is needed.
+
+    Args:
+        config: With ``model`` and ``attributor``, the checkpoint's or others that fit it.
+        content: Of :func:`guidance.checkpoint.read_checkpoint`.
+
+    Raises:
+        InputError: If the checkpoint belongs to another model, or the attributor does not fit it.
+    """
+    classes = content["guidance"]["classes"]
+    model = build_model(config.model, len(classes), start_weights=False)
+    module = GuidedClassifier(model, build_part(config.attributor, "attributor"), classes)
+    load_weights(module, content)
+    return module
+
+
+def _build_teacher(loss: DictConfig, datamodule: GuidanceDataModule) -> Teacher | None:
+    """Build the teacher that a loss names, with the model, attributor and weights of its checkpoint."""
+    if loss.get("teacher") is None:
+        return None
+    path = Path(loss.teacher.checkpoint)
+    if not path.is_file():
+        raise InputError(f"loss.teacher.checkpoint: no file {path}; name a checkpoint of a training run")
+    content = read_checkpoint(path)
+    own = OmegaConf.create(content["guidance"]["config"])
+    parts = OmegaConf.create({key: own[key] for key in ("model", "attributor", "seed")})
+    module = build_module(parts, datamodule, start_weights=False)
+    load_weights(module, content)
+    return Teacher(module.model, module.attributor, loss.teacher.temperature)
+
+
+def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
+    """Build the trainer, with checkpoints that are replaced as a whole."""
+    trainer: pl.Trainer = build_part(
+        config.trainer,
+        "trainer",
+        callbacks=callbacks,
+        logger=loggers or False,
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=bool(callbacks),
+    )
+    return trainer

@@ -5,7 +5,7 @@ import logging
 import math
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import wandb
@@ -15,10 +15,9 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from guidance.baseline import start_from_baseline
-from guidance.building import build_model, build_part
+from guidance.building import build_data, build_module, build_part, build_trainer
 from guidance.callbacks import ParetoCheckpoint
-from guidance.checkpoint import checkpoint_paths, load_weights, portable_config, read_checkpoint
-from guidance.checkpoint_io import AtomicCheckpointIO
+from guidance.checkpoint import checkpoint_paths, load_weights, read_checkpoint
 from guidance.data import GuidanceDataModule
 from guidance.data.check import quick_check
 from guidance.errors import InputError, unknown_name
@@ -27,7 +26,6 @@ from guidance.metrics_csv import MetricsCSV
 from guidance.module import GuidedClassifier
 from guidance.results import print_table, provenance
 from guidance.run_directory import resolve_checkpoint
-from guidance.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
@@ -137,98 +135,6 @@ def quiet_lightning() -> None:
         ".*was configured so validation and test.*",
     ):
         warnings.filterwarnings("ignore", message)
-
-
-# Building ---------------------------------------------------------------------------------------------------
-
-
-def build_data(config: DictConfig) -> GuidanceDataModule:
-    """Build the data module and read the splits' annotations."""
-    return cast(GuidanceDataModule, build_part(config.data.module, "data"))
-
-
-def build_module(
-    config: DictConfig, datamodule: GuidanceDataModule, start_weights: bool = True
-) -> GuidedClassifier:
-    """Build the model for the data's classes, and its training module.
-
-    Args:
-        config: With ``model`` and ``attributor``; ``loss`` and ``optimizer`` if it is to be trained.
-        datamodule: Knows the classes.
-        start_weights: Whether to load ``model.checkpoint`` and pretrained weights; not needed when a
-            checkpoint replaces them.
-
-    Raises:
-        InputError: If model, attributor and data do not fit together.
-    """
-    model = build_model(config.model, datamodule.num_classes, start_weights)
-    loss = config.get("loss")
-    options: dict[str, Any] = {}
-    if loss is not None:
-        options = {
-            "localization": build_part(loss.localization, "loss"),
-            "weight": loss.weight,
-            "guided_classes": loss.get("classes", "one"),
-            "teacher": _build_teacher(loss, datamodule),
-            "reduction": loss.reduction,
-            "optimizer": build_part(config.optimizer, "optimizer"),
-        }
-    return GuidedClassifier(
-        model,
-        build_part(config.attributor, "attributor"),
-        datamodule.classes,
-        multi_label=datamodule.multi_label,
-        groups=datamodule.groups,
-        has_masks=datamodule.has_masks,
-        seed=config.seed,
-        config=portable_config(config),
-        **options,
-    )
-
-
-def restore_classifier(config: DictConfig, content: dict[str, Any]) -> GuidedClassifier:
-    """Build a checkpoint's classifier with its weights; no data set is needed.
-
-    Args:
-        config: With ``model`` and ``attributor``, the checkpoint's or others that fit it.
-        content: Of :func:`guidance.checkpoint.read_checkpoint`.
-
-    Raises:
-        InputError: If the checkpoint belongs to another model, or the attributor does not fit it.
-    """
-    classes = content["guidance"]["classes"]
-    model = build_model(config.model, len(classes), start_weights=False)
-    module = GuidedClassifier(model, build_part(config.attributor, "attributor"), classes)
-    load_weights(module, content)
-    return module
-
-
-def _build_teacher(loss: DictConfig, datamodule: GuidanceDataModule) -> Teacher | None:
-    """Build the teacher that a loss names, with the model, attributor and weights of its checkpoint."""
-    if loss.get("teacher") is None:
-        return None
-    path = Path(loss.teacher.checkpoint)
-    if not path.is_file():
-        raise InputError(f"loss.teacher.checkpoint: no file {path}; name a checkpoint of a training run")
-    content = read_checkpoint(path)
-    own = OmegaConf.create(content["guidance"]["config"])
-    parts = OmegaConf.create({key: own[key] for key in ("model", "attributor", "seed")})
-    module = build_module(parts, datamodule, start_weights=False)
-    load_weights(module, content)
-    return Teacher(module.model, module.attributor, loss.teacher.temperature)
-
-
-def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
-    """Build the trainer, with checkpoints that are replaced as a whole."""
-    trainer: pl.Trainer = build_part(
-        config.trainer,
-        "trainer",
-        callbacks=callbacks,
-        logger=loggers or False,
-        plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=bool(callbacks),
-    )
-    return trainer
 
 
 def _refuse_untrainable(config: DictConfig) -> None:

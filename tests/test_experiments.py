@@ -8,11 +8,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from guidance.building import build_module
 from guidance.command_line import CONFIG_DIR, check_overrides
 from guidance.data import GuidanceDataModule
 from guidance.errors import InputError
 from guidance.experiments import experiment_names, register_experiments
-from guidance.run import build_module
 from guidance.run_directory import register_resolvers
 from guidance.sweep.lines import expand_lines
 from tests.tiny import composed

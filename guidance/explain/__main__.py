@@ -107,7 +107,7 @@ def _source(config: DictConfig) -> Source:
         raise InputError("boxes goes with image=...; a split has its own boxes")
     if "module" not in config.data:
         raise InputError("split=... needs a checkpoint, or a data set: data=voc2007 data.root=...")
-    from guidance.run import build_data
+    from guidance.building import build_data
 
     return images_of_split(build_data(config).split(str(config.split)), config.number, config.seed)
 

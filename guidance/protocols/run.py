@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from guidance.building import build_model, build_part
+from guidance.building import build_data, build_model, build_module, build_part, build_trainer
 from guidance.checkpoint import checkpoint_paths, load_weights, read_checkpoint, told_apart
 from guidance.data import GuidanceDataModule
 from guidance.errors import InputError, unknown_name
@@ -20,7 +20,7 @@ from guidance.models import Classifier
 from guidance.protocols.page import PAGE, protocol_page
 from guidance.protocols.protocol import ComparedModel, Evaluation, Protocol
 from guidance.results import provenance
-from guidance.run import build_data, build_module, build_trainer, quiet_lightning
+from guidance.run import quiet_lightning
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
 
+from guidance.building import build_data, build_module, build_trainer
 from guidance.checkpoint import load_weights, read_checkpoint
 from guidance.data import Batch, GuidanceDataModule
 from guidance.errors import InputError
@@ -22,7 +23,7 @@ from guidance.maps import energy_in_mask
 from guidance.module import GuidedClassifier
 from guidance.progress import progress_over
 from guidance.report.run import Metrics, Point
-from guidance.run import build_data, build_module, build_trainer, evaluate_splits, quiet_lightning
+from guidance.run import evaluate_splits, quiet_lightning
 
 log = logging.getLogger(__name__)
 

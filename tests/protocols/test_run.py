@@ -9,11 +9,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from guidance.building import build_data, build_module
 from guidance.checkpoint import register_checkpoint_config
 from guidance.command_line import CONFIG_DIR
 from guidance.errors import InputError
 from guidance.protocols.run import run_protocol
-from guidance.run import build_data, build_module
 from guidance.run_directory import register_resolvers
 from tests.tiny import run_command, tiny_config
 
