@@ -33,7 +33,7 @@ def test_start_weights_are_left_out_on_request() -> None:
         {"_target_": "guidance.models.bcos_small", "width": 4, "checkpoint": "/no/such/file.ckpt"}
     )
     assert build_model(config, 3, start_weights=False).num_classes == 3
-    with pytest.raises(InputError, match="no file /no/such/file.ckpt"):
+    with pytest.raises(InputError, match=r"no file /no/such/file\.ckpt"):
         build_model(config, 3)
 
 
