@@ -94,12 +94,18 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             protocol().run(coloured_evaluation(tmp_path / "killed"))
     with monkeypatch.context() as patch:
         counted: list[Any] = []
-        patch.setattr(ScoreFile, "append", lambda self, c: (counted.append(c), append(self, c)))
+
+        def counting(self: ScoreFile, chunk: Any) -> None:
+            counted.append(chunk)
+            append(self, chunk)
+
+        patch.setattr(ScoreFile, "append", counting)
         assert protocol().run(coloured_evaluation(tmp_path / "killed"))["scores"] == whole["scores"]
     assert len(counted) == 4  # of the six chunks two were there
 
 
 @pytest.mark.parametrize("option", ["images", "steps", "chunk", "batch_size"])
 def test_wrong_options(option: str) -> None:
+    options: dict[str, Any] = {option: 0}
     with pytest.raises(InputError, match=f"protocol.{option} must be an integer, at least 1"):
-        Deletion(attributors=["ixg"], **{option: 0})
+        Deletion(attributors=["ixg"], **options)

@@ -45,3 +45,12 @@ def test_pairs_with_boxes(tmp_path: Path) -> None:
     ]  # fmt: skip
     with pytest.raises(InputError, match="no image of the split 'test' has a box"):
         annotated_pairs(boxed_evaluation(tmp_path, boxes=False))
+
+
+def test_masks_are_loaded_on_demand(tmp_path: Path) -> None:
+    datamodule = boxed_evaluation(tmp_path).datamodule
+    (without,) = datamodule.chosen_loader("test", [3, 0])
+    (with_masks,) = datamodule.chosen_loader("test", [3, 0], with_masks=True)
+    assert with_masks.indices.tolist() == without.indices.tolist() == [3, 0]
+    assert not without.has_masks().any()
+    assert with_masks.has_masks().sum() == 2

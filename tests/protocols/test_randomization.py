@@ -2,6 +2,7 @@
 
 import copy
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,12 @@ def test_the_similarities_of_every_stage(tmp_path: Path) -> None:
 def test_numbers_are_those_of_maps_made_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Unit] = []
     report = Randomization.report
-    monkeypatch.setattr(
-        Randomization, "report", lambda self, units, *rest: kept.extend(units) or report(self, units, *rest)
-    )
+
+    def keeping(self: Randomization, units: Sequence[Unit], *rest: Any) -> dict[str, Any]:
+        kept.extend(units)
+        return report(self, units, *rest)
+
+    monkeypatch.setattr(Randomization, "report", keeping)
     evaluation = coloured_evaluation(tmp_path, network())
     protocol = Randomization(attributors=["ixg"], layers=["input"], images=3, cascade="layers", **ANY)
     protocol.run(evaluation)
