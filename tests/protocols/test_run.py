@@ -125,3 +125,33 @@ def test_what_would_have_no_effect_or_does_not_fit_is_refused(
     refused(r"names .*last.ckpt twice", listed([checkpoints[0]] * 2))
     refused(r"unknown protocol.rule 'sure'", one, "protocol.rule=sure")
     refused(r"belongs to another model", one, "model.width=16")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options", "files"),
+    [
+        (
+            "deletion",
+            ["steps=2", "images=3", "min_confidence=0", "labels=predicted"],
+            {"curves.csv", "curves.png"},
+        ),
+        ("randomization", ["images=3", "min_confidence=0", "labels=predicted"], {"randomization.png"}),
+        ("pointing", [], {"pairs.csv", "pointing.png"}),
+    ],
+)
+def test_protocols_on_single_images(
+    checkpoints: list[Path], tmp_path: Path, protocol: str, options: list[str], files: set[str]
+) -> None:
+    arguments = [
+        f"ckpt_path={checkpoints[0]}",
+        f"protocol={protocol}",
+        "protocol.attributors=[ixg,gradcam]",
+        "data.length={train: 8, val: 8, test: 6}",
+        f"paths.output_dir={tmp_path}",
+        *(f"protocol.{option}" for option in options),
+    ]
+    results = run_protocol(composed(*arguments))
+    always = {"scores", "scores.csv", "results.json", "config.yaml", "report.html"}
+    assert {path.name for path in tmp_path.iterdir()} == files | always
+    assert {row["method"] for row in results["scores"]} >= {"ixg", "gradcam"}
+    assert "data:image/png;base64" in (tmp_path / "report.html").read_text()
