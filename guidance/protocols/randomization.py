@@ -152,12 +152,19 @@ class Randomization(PairProtocol):
         folder = evaluation.output_dir
         level_of = {_key(row): row["of_others"] for row in levels}
         write_csv(folder / "scores.csv", [row | {"of_other_images": level_of[_key(row)]} for row in rows])
+        # Models whose stages have the same names share a figure.
+        cascades = list(dict.fromkeys(tuple(stages) for stages in stages_of.values()))
         pictures = []
-        for number, (model, of_model) in enumerate(lines.items()):
-            name = "randomization.png" if len(lines) == 1 else f"randomization_{number}.png"
-            panels = [CurvePanel(model, SIMILARITIES[key], own) for key, own in of_model.items()]
+        for number, stages in enumerate(cascades):
+            name = "randomization.png" if len(cascades) == 1 else f"randomization_{number}.png"
+            panels = [
+                CurvePanel(model, SIMILARITIES[key], own)
+                for model, of_model in lines.items()
+                if tuple(stages_of[model]) == stages
+                for key, own in of_model.items()
+            ]
             draw_curves(
-                folder / name, panels, stages_of[model], "randomised down to", "similarity with the trained",
+                folder / name, panels, stages, "randomised down to", "similarity",
                 f"Randomization, {len(pairs)} images (dotted: maps of other images)",
             )  # fmt: skip
             pictures.append(name)
