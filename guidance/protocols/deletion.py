@@ -179,11 +179,11 @@ class Deletion(PairProtocol):
 
 def _table(summaries: Sequence[dict[str, Any]], images: int) -> Table:
     """Return the mean areas, one line per model, attribution and layer."""
-    table = Table(title=f"Deletion: mean area under the curve in percent, {images} images (± standard error)")
+    table = Table(title=f"Deletion: mean area under the curve in percent, {images} images")
     for name in ("model", "attribution", "layer"):
         table.add_column(name, overflow="fold")
     headings = {"most_first": "most first\n(low)", "least_first": "least first\n(high)",
-                "insertion": "insertion\n(high)", "gap": "gap\n(high)"}  # fmt: skip
+                "insertion": "insertion\n(high)", "gap": "gap ± its\nerror (high)"}  # fmt: skip
     for heading in headings.values():
         table.add_column(heading, justify="right", no_wrap=True)
     for row in summaries:
@@ -191,6 +191,7 @@ def _table(summaries: Sequence[dict[str, Any]], images: int) -> Table:
             row["model"],
             f"{row['method']} {row['setting']}".strip(),
             row["layer"],
-            *(f"{100 * row[name]:.1f} ± {100 * row[f'{name}_error']:.1f}" for name in headings),
+            *(f"{100 * row[name]:.1f}" for name in headings if name != "gap"),
+            f"{100 * row['gap']:.1f} ± {100 * row['gap_error']:.1f}",
         )
     return table

@@ -128,7 +128,9 @@ class Pointing(PairProtocol):
         write_csv(folder / "scores.csv", rows)
         write_csv(folder / "pairs.csv", each)
         draw_bars(folder / "pointing.png", bars, f"Pointing, {len(pairs)} (image, class) pairs")
-        Console().print(_table(rows, len(pairs), self.tolerance or 0.0))
+        for metric in METRICS:
+            if any(row["metric"] == metric for row in rows):
+                Console().print(_table(rows, metric))
         for name in ("scores.csv", "pairs.csv", "pointing.png"):
             log.info("written: %s", folder / name)
         return {"protocol": self.title, "tolerance": self.tolerance, "scores": rows}
@@ -157,20 +159,19 @@ def _class_mean(values: Tensor, classes: Tensor) -> float:
     return float((sums / counts)[counts > 0].mean())
 
 
-def _table(rows: Sequence[dict[str, Any]], pairs: int, tolerance: float) -> Table:
-    """Return mean scores by size, one line per model, attribution, layer and metric."""
-    table = Table(
-        title=f"Pointing: mean score in percent (chance), {pairs} pairs, tolerance {tolerance:g} pixels"
-    )
-    for name in ("model", "attribution", "layer", "metric"):
+def _table(rows: Sequence[dict[str, Any]], metric: str) -> Table:
+    """Return a metric's mean scores by size, one line per model, attribution and layer."""
+    table = Table(title=f"{METRICS[metric]}: mean score in percent (chance)")
+    for name in ("model", "attribution", "layer"):
         table.add_column(name, overflow="fold")
-    groups = [group for group in ("all", *SIZES) if any(row["size"] == group for row in rows)]
+    of_metric = [row for row in rows if row["metric"] == metric]
+    pairs = {row["size"]: row["pairs"] for row in of_metric}
+    groups = [group for group in ("all", *SIZES) if group in pairs]
     for group in groups:
-        table.add_column(group, justify="right", no_wrap=True)
+        table.add_column(f"{group}\nn = {pairs[group]}", justify="right", no_wrap=True)
     merged: dict[tuple[str, ...], dict[str, str]] = {}
-    for row in rows:
-        attribution = f"{row['method']} {row['setting']}".strip()
-        line = (row["model"], attribution, row["layer"], METRICS[row["metric"]])
+    for row in of_metric:
+        line = (row["model"], f"{row['method']} {row['setting']}".strip(), row["layer"])
         merged.setdefault(line, {})[row["size"]] = f"{100 * row['mean']:.1f} ({100 * row['chance']:.0f})"
     for key, cells in merged.items():
         table.add_row(*key, *(cells.get(group, "") for group in groups))
