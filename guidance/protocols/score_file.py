@@ -1,4 +1,4 @@
-"""Scores that outlive the process: one line per chunk of grids, appended when the chunk is done."""
+"""Scores that outlive the process: one line per chunk of grids or pairs, appended when the chunk is done."""
 
 import json
 import os
@@ -11,16 +11,16 @@ from guidance.files import write_atomically
 
 @dataclass(frozen=True)
 class Chunk:
-    """The scores of some grids.
+    """The scores of some items: grids, or (image, class) pairs.
 
     Attributes:
-        grids: Their numbers.
-        scores: Of each layer, for each grid, the score of each cell that is scored.
+        items: Their numbers.
+        scores: Of each layer, for each item, its scores: of a grid, one per cell that is scored.
         seconds: What the maps took.
-        passes: Forward passes of one grid that the maps took, whatever part of the model they ran.
+        passes: Forward passes of one item that the maps took, whatever part of the model they ran.
     """
 
-    grids: Sequence[int]
+    items: Sequence[int]
     scores: Mapping[str, Sequence[Sequence[float]]]
     seconds: float
     passes: int
@@ -31,12 +31,12 @@ class ScoreFile:
 
     Args:
         path: Of the file, named after everything that decides the scores, so that they are never mixed.
-        grids: How many grids there are; chunks of others are not taken up.
+        count: How many items there are; chunks of others are not taken up.
     """
 
-    def __init__(self, path: Path, grids: int) -> None:
+    def __init__(self, path: Path, count: int) -> None:
         self.path = path
-        self.count = grids
+        self.count = count
         self.chunks: list[Chunk] = []
         if not path.is_file():
             return
@@ -46,7 +46,7 @@ class ScoreFile:
                 chunk = Chunk(**json.loads(line))
             except (json.JSONDecodeError, TypeError):
                 continue  # cut off by the end of the process
-            if not set(chunk.grids) & self.done and all(grid < grids for grid in chunk.grids):
+            if not set(chunk.items) & self.done and all(item < count for item in chunk.items):
                 self.chunks.append(chunk)
                 kept.append(line)
         text = "".join(f"{line}\n" for line in kept)
@@ -55,8 +55,8 @@ class ScoreFile:
 
     @property
     def done(self) -> set[int]:
-        """The grids that have scores."""
-        return {grid for chunk in self.chunks for grid in chunk.grids}
+        """The items that have scores."""
+        return {item for chunk in self.chunks for item in chunk.items}
 
     def clear(self) -> None:
         """Forget all scores."""
@@ -64,7 +64,7 @@ class ScoreFile:
         self.chunks = []
 
     def append(self, chunk: Chunk) -> None:
-        """Add the scores of some grids, on the disk when this returns."""
+        """Add the scores of some items, on the disk when this returns."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps(asdict(chunk)) + "\n")
@@ -73,12 +73,12 @@ class ScoreFile:
         self.chunks.append(chunk)
 
     def scores(self) -> Iterable[tuple[str, int, Sequence[float]]]:
-        """Yield (layer, grid, scores of its cells), layer by layer, the grids in order."""
+        """Yield (layer, item, its scores), layer by layer, the items in order."""
         layers = list(dict.fromkeys(layer for chunk in self.chunks for layer in chunk.scores))
         for layer in layers:
-            of_grid = {
-                grid: scores
+            of_item = {
+                item: scores
                 for chunk in self.chunks
-                for grid, scores in zip(chunk.grids, chunk.scores[layer], strict=True)
+                for item, scores in zip(chunk.items, chunk.scores[layer], strict=True)
             }
-            yield from ((layer, grid, of_grid[grid]) for grid in sorted(of_grid))
+            yield from ((layer, item, of_item[item]) for item in sorted(of_item))
