@@ -1,13 +1,10 @@
 """B-cos ResNets: equal to ``bcos``, dynamic linear, and with the right gradients of a guided loss."""
 
-from hashlib import sha256
 from math import log
-from pathlib import Path
 
 import bcos.models.resnet as reference
 import pytest
 import torch
-from bcos.models.pretrained import URLS
 from bcos.modules.norms import BatchNormUncentered2d, NoBias
 from torch import Tensor, nn
 
@@ -234,26 +231,3 @@ def test_wrong_options_and_a_single_class_are_refused() -> None:
         bcos_resnet(50, 20, weights="lon")
     with pytest.raises(InputError, match="at least 2 classes; the data set has 1"):
         bcos_small(1)
-
-
-def test_pretrained_weights_are_verified_and_keep_everything_but_the_head(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    released = bcos_resnet(18, num_classes=1000)
-    file = tmp_path / "weights.pth"
-    torch.save(released.network.state_dict(), file)
-    digest = sha256(file.read_bytes()).hexdigest()
-    good = file.rename(tmp_path / f"resnet_18-{digest[:10]}.pth")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    monkeypatch.setitem(URLS["bcos_final"], "resnet_18", good.as_uri())
-    with pytest.warns(
-        UserWarning, match=r"trained for 1000 classes, not 7: fc.linear.weight starts at random"
-    ):
-        model = bcos_resnet(18, num_classes=7, pretrained=True)
-    name = "network.layer3.0.conv1.linear.weight"
-    assert torch.equal(model.get_parameter(name), released.get_parameter(name))
-    bad = tmp_path / "resnet_18-0123456789.pth"
-    bad.write_bytes(good.read_bytes())
-    monkeypatch.setitem(URLS["bcos_final"], "resnet_18", bad.as_uri())
-    with pytest.raises(InputError, match="could not fetch the pretrained weights"):
-        bcos_resnet(18, num_classes=7, pretrained=True)
