@@ -79,7 +79,7 @@ def test_blocks_are_dropped_in_long_training_only() -> None:
 @pytest.mark.parametrize(
     ("build", "collection", "name"),
     [
-        pytest.param(partial(bcos_resnet, 34), "bcos_final", "resnet_34", marks=pytest.mark.slow),
+        pytest.param(partial(bcos_resnet, 18), "bcos_final", "resnet_18"),
         pytest.param(
             partial(bcos_resnet, 50, weights="long"), "bcos_final_long", "resnet_50", marks=pytest.mark.slow
         ),
