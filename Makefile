@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := outputs/quickstart/$(shell date +%Y-%m-%d_%H-%M-%S)
 
-.PHONY: help train claims test test-slow bench lint format clean
+.PHONY: help train claims docs test test-slow bench lint format clean
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -26,6 +26,10 @@ train: $(VENV)/installed  ## Train a classifier on the embedded data, then guide
 
 claims: $(VENV)/installed-dev  ## Measure what the paper claims on the embedded data (hours); writes docs/claims.md.
 	OMP_NUM_THREADS=1 $(BIN)/python -m guidance.claims jobs=2
+
+docs: $(VENV)/installed-dev  ## Write the documentation's site; site/index.html opens from disk.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "Look at site/index.html"
 
 test: $(VENV)/installed-dev  ## Run the tests, all but the slow ones.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
