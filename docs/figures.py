@@ -1,5 +1,9 @@
-"""Draw the pictures of docs/concepts.md: ``python docs/figures.py``. Hand-made maps; every value is computed."""
+"""Draw the pictures of docs/concepts.md: ``python docs/figures.py [EXPORT]``; every value is computed.
 
+The maps are hand-made, but those of the picture of layers: they are of an exported classifier.
+"""
+
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,7 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from guidance.figures import write_figure
+from guidance.attribution import BcosContributions
+from guidance.data import Shapes
+from guidance.export import load_exported
+from guidance.figures import overlay, show_panel, write_figure
 from guidance.losses import EnergyLoss, L1Loss, PPCELoss, RRRLoss
 from guidance.maps import energy_in_mask, positive_evidence
 from guidance.metrics import AttributionIoU
@@ -157,16 +164,44 @@ def draw_metrics(path: Path) -> None:
     write_figure(figure, path)
 
 
-def main(folder: Path = IMAGES) -> None:
-    """Draw all of them.
+def draw_layers(path: Path, export: Path, number: int = 198, name: str = "square") -> None:
+    """Draw one test image of the embedded data, explained at five layers of a B-cos network.
 
     Args:
+        path: Where to.
+        export: A folder that ``python -m guidance.export`` wrote.
+        number: Of the image.
+        name: The class.
+    """
+    model, _, classes = load_exported(export)
+    shapes = Shapes("test")
+    image, annotation, label = shapes.image(number), shapes.annotation(number), classes.index(name)
+    boxes = annotation.boxes[annotation.box_classes == label]
+    attributor = BcosContributions(layer=["input", "mid1", "mid2", "mid3", "final"])
+    forward = attributor.forward(model, image[None] / 255)
+    maps = attributor.attribute_layers(forward, torch.tensor([label]))
+    figure = Figure(figsize=(9.6, 1.95), layout="constrained")
+    axes = figure.subplots(1, len(maps) + 1)
+    show_panel(axes[0], image.permute(1, 2, 0).numpy(), boxes, f"class: {name}")
+    for panel, (layer, attribution) in zip(axes[1:], maps.items(), strict=True):
+        height, width = attribution.shape[1:]
+        show_panel(panel, overlay(image, attribution[0]), boxes, f"{layer}: {height} x {width}")
+    write_figure(figure, path)
+
+
+def main(arguments: list[str], folder: Path = IMAGES) -> None:
+    """Draw them.
+
+    Args:
+        arguments: The exported classifier, or nothing: then the picture of layers stays as it is.
         folder: Where to.
     """
     draw_losses(folder / "losses.png")
     draw_descent(folder / "descent.png")
     draw_metrics(folder / "metrics.png")
+    if arguments:
+        draw_layers(folder / "layers.png", Path(arguments[0]))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
