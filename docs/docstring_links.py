@@ -1,4 +1,4 @@
-"""References in docstrings (``:class:`~guidance.losses.L1Loss```) become links, where the site has the target."""
+"""References in docstrings (``:class:`~guidance.losses.L1Loss```) become links where the site has them."""
 
 import re
 from typing import Any

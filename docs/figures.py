@@ -73,7 +73,7 @@ def scores(attribution: Tensor) -> dict[str, float]:
 def show(axes: Axes, attribution: Tensor, title: str, box: str = "#2563eb") -> None:
     """Show a signed map, red for and blue against the class, with the box."""
     limit = max(float(attribution.abs().max()), 1e-12)
-    axes.imshow(attribution, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    axes.imshow(attribution.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     frame(axes, title, box)
 
 
@@ -142,19 +142,16 @@ def draw_metrics(path: Path) -> None:
     first, second, third, fourth = (figure.add_subplot(1, 4, number) for number in range(1, 5))
     show(first, attribution, "a signed map")
     first.set_xlabel("red: for the class\nblue: against it", fontsize=9)
-    second.imshow(positive, cmap="YlOrRd", interpolation="nearest")
+    second.imshow(positive.numpy(), cmap="YlOrRd", interpolation="nearest")
     frame(second, "its positive part A+")
     second.set_xlabel("all that EPG and IoU see", fontsize=9)
     colour = torch.tensor([[0.18, 0.62, 0.36], [0.88, 0.48, 0.22]], dtype=torch.float64)
     strength = (positive / positive.max())[..., None]
-    third.imshow(
-        np.asarray(1 - strength * (1 - torch.where(inside[..., None], colour[0], colour[1]))),
-        interpolation="nearest",
-    )
+    paled = 1 - strength * (1 - torch.where(inside[..., None], colour[0], colour[1]))
+    third.imshow(paled.numpy(), interpolation="nearest")
     frame(third, "EPG")
     third.set_xlabel(f"green / (green + orange)\n= {found['EPG']:.0%}", fontsize=9)
-    lowest = positive.min()
-    above = (positive - lowest) / (positive.max() - lowest) > 0.5
+    above = (positive - positive.min()) / (positive.max() - positive.min()) > 0.5
     picture = np.ones((SIZE, SIZE, 3))
     for pixels, name in ((inside & above, _INSIDE), (inside & ~above, _MISSED), (~inside & above, _OUTSIDE)):
         picture[pixels.numpy()] = [int(name[k : k + 2], 16) / 255 for k in (1, 3, 5)]

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guidance.checkpoint import register_checkpoint_config
+from guidance.claims.__main__ import _OWN as CLAIMS_OPTIONS
 from guidance.command_line import CONFIG_DIR, check_overrides
+from guidance.search import parse_space
+from guidance.search.__main__ import _OWN as SEARCH_OPTIONS
 from tests.tiny import ROOT
 
 PAGES = sorted(
@@ -24,6 +27,8 @@ _HYDRA = {
 }
 _WITH_CHECKPOINTS = ("evaluate", "explain")
 _PARSED = {"guidance.report": ("_report_parser", "_select_parser"), "guidance.data.waterbirds": ("_parser",)}
+# Those whose other arguments are overrides of trainings, with the options that are their own.
+_WITH_OVERRIDES = {"guidance.search": SEARCH_OPTIONS, "guidance.claims": CLAIMS_OPTIONS}
 _BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
@@ -79,6 +84,7 @@ def check_command(words: list[str], checkpoints: list[Path], config_dir: Path = 
         InputError: If an option or its value does not exist.
         KeyError: If the program does not exist.
     """
+    words = words[words[0] == "srun" :]
     if words[0] != "python" or not (words[1] == "-m" or words[1] in _HYDRA):
         return False
     program, arguments = (words[2], words[3:]) if words[1] == "-m" else (words[1], words[2:])
@@ -89,6 +95,12 @@ def check_command(words: list[str], checkpoints: list[Path], config_dir: Path = 
         name = chosen[0] if chosen and arguments[:1] == ["select"] else plain
         parser = getattr(importlib.import_module(f"{program}.__main__"), name)()
         parser.parse_args(arguments[1:] if arguments[:1] == ["select"] else arguments)
+        return True
+    if program in _WITH_OVERRIDES:
+        overrides = [a for a in arguments if a.partition("=")[0] not in _WITH_OVERRIDES[program]]
+        if program == "guidance.search":
+            overrides = parse_space(overrides).example()
+        check_overrides("train", ["recipe=shapes", *overrides], config_dir)
         return True
     config_name = _HYDRA[program]
     if config_name in _WITH_CHECKPOINTS:

@@ -1,4 +1,4 @@
-"""What the documentation shows: every command is right, every block of code runs, every quoted message exists."""
+"""What the documentation shows: commands are right, blocks of code run, quoted messages exist."""
 
 import ast
 import importlib
@@ -53,9 +53,9 @@ def config_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_commands_are_right(name: str, checkpoints: list[Path], config_dir: Path) -> None:
     page = ROOT / name
-    known = [words for words in commands(page) if words[:2] != ["python", "make_images.py"]]
-    checked = [words for words in known if check_command(words, checkpoints, config_dir)]
-    shown = len(re.findall(r"^(?: {4})?python (?:train|evaluate|-m guidance)", page.read_text(), re.MULTILINE))
+    checked = [words for words in commands(page) if check_command(words, checkpoints, config_dir)]
+    pattern = r"^(?: {4}|srun )?python (?:train|evaluate|-m guidance)"
+    shown = len(re.findall(pattern, page.read_text(), re.MULTILINE))
     assert len(checked) == shown
 
 
@@ -154,7 +154,7 @@ def test_the_data_set_of_the_tutorial_is_read(tmp_path: Path, monkeypatch: pytes
     x0, y0, x1, y1 = annotation.boxes[0].int().tolist()
     red = splits["train"].image(1)[1] < 100
     assert red[y0:y1, x0:x1].sum() == red.sum() > 0
-    with pytest.raises(ValueError, match="there is no elsewhere/signs.json"):
+    with pytest.raises(ValueError, match=r"there is no elsewhere/signs\.json"):
         signs("train", "elsewhere")
 
 
@@ -178,7 +178,7 @@ TINY = ["data.image_size=32", "data.num_workers=0", "trainer.max_epochs=1", "cal
 @pytest.mark.parametrize("tutorial", TUTORIALS)
 def test_tutorials_run_from_beginning_to_end(tutorial: str, tmp_path: Path) -> None:
     """In a copy of the project, as a reader would: files are written, commands run, one after the other."""
-    for name in ("guidance", "conf"):
+    for name in ("guidance", "hydra_plugins", "conf"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("train.py", "evaluate.py"):
         shutil.copy(ROOT / name, tmp_path)
@@ -193,7 +193,7 @@ def test_tutorials_run_from_beginning_to_end(tutorial: str, tmp_path: Path) -> N
     ran = commands(DOCS / f"{tutorial}.md")
     for words in ran:
         run(words, tmp_path)
-    assert len(ran) >= 3
+    assert len(ran) >= 2
     if tutorial == "own_data":
         assert (tmp_path / "outputs/mine/guided/gallery/before_after.png").is_file()
         assert (tmp_path / "outputs/mine/report/report.html").is_file()
@@ -271,7 +271,7 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path: Path
     losses = (tmp_path / "site" / "reference" / "losses.html").read_text()
     assert 'id="guidance.losses.EnergyLoss"' in losses
     assert ":class:" not in losses
-    assert 'href="#guidance.losses.L1Loss"' in losses or "#guidance.losses.L1Loss" in losses
+    assert re.search(r'href="[^"]*#guidance\.losses\.L1Loss"><code>L1Loss', losses)
 
 
 def test_every_public_package_is_in_the_reference() -> None:
@@ -284,7 +284,7 @@ def test_every_public_package_is_in_the_reference() -> None:
         for path in (ROOT / "guidance").rglob("__init__.py")
         if "__all__" in path.read_text()
     }
-    # A data set of its own file or folder is in guidance.data.
+    # The data sets that have a folder are public in guidance.data.
     assert public - {"guidance.data.folder", "guidance.data.waterbirds", "guidance.data.check"} <= shown
 
 

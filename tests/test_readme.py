@@ -1,17 +1,13 @@
 """What the README shows must run."""
 
 import re
-from pathlib import Path
 
-import pytest
 import torch
 
 from guidance.command_line import CONFIG_DIR, check_overrides
 from tests.tiny import ROOT
 
 README = (ROOT / "README.md").read_text()
-CHECKS = re.findall(r"^python -m guidance\.data\.check ([^#\n]*)", README, re.MULTILINE)
-COMMANDS = re.findall(r"^python train\.py ([^#\n]*)", README, re.MULTILINE)
 
 
 def test_the_loop_trains() -> None:
@@ -33,16 +29,6 @@ def test_the_loop_trains() -> None:
     loss = names["loss"]
     assert isinstance(loss, torch.Tensor)
     assert torch.isfinite(loss)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands_compose(command: str) -> None:
-    check_overrides("train", command.replace("...", "x").split())
-
-
-@pytest.mark.parametrize("command", CHECKS)
-def test_checks_compose(command: str) -> None:
-    check_overrides("check", command.replace("...", "x").split())
 
 
 def test_every_option_of_the_table_exists() -> None:
@@ -70,9 +56,3 @@ def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`?make ([a-z-]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-
-
-def test_every_linked_file_exists() -> None:
-    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *Path(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-            assert (document.parent / link).is_file(), f"{document.name}: {link}"

@@ -1,7 +1,5 @@
 """The command: what it writes, and how it answers what is wrong."""
 
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +13,6 @@ from guidance.errors import InputError
 from tests.data.voc_tree import annotation_xml, object_xml
 from tests.explain.small import composed, explained, write_checkpoint, write_image
 from tests.tiny import ROOT, environment
-
-PAGE = (ROOT / "docs" / "explain.md").read_text().replace("\\\n", " ")
-COMMANDS = re.findall(r"^python -m guidance\.explain (.*)$", PAGE, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -166,16 +161,6 @@ def test_a_wrong_key_gets_the_right_one(checkpoint: Path) -> None:
     register_checkpoint_config(arguments, "explain", instead=())
     with pytest.raises(InputError, match=r"unknown key 'clas'. Did you mean 'class'\?"):
         check_overrides("explain", arguments)
-
-
-@pytest.mark.parametrize("line", COMMANDS)
-def test_commands_of_the_page_are_right(line: str, checkpoint: Path, other: Path) -> None:
-    """They compose; what they name need not exist, except checkpoints."""
-    arguments = re.sub(r"outputs/[\w/]+\.ckpt", str(checkpoint), line, count=1)
-    arguments = re.sub(r"outputs/[\w/]+\.ckpt", str(other), arguments)
-    given = shlex.split(arguments, comments=True)
-    register_checkpoint_config(given, "explain", instead=())
-    check_overrides("explain", given)
 
 
 def test_help(tmp_path: Path) -> None:

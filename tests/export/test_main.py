@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from torchvision.io import write_png
 
 from guidance.building import build_data, build_module, build_trainer
-from guidance.command_line import check_overrides, input_error
+from guidance.command_line import input_error
 from guidance.errors import InputError
 from guidance.export import load_exported
 from guidance.export.__main__ import export
@@ -112,12 +112,3 @@ def test_what_the_user_gets_wrong(checkpoint: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError) as raised:
             exporting(*overrides)
         assert message in (input_error(raised.value) or "")
-
-
-def test_commands_of_the_page_are_right() -> None:
-    commands = re.findall(r"^python -m guidance\.export ([^#\n]*)", PAGE, re.MULTILINE)
-    assert commands
-    for command in commands:
-        check_overrides("export", command.replace("...", "x").split())
-    for command in re.findall(r"^python train\.py ([^#\n]*)", PAGE, re.MULTILINE):
-        check_overrides("train", command.replace("...", "x").split())

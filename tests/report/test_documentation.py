@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from guidance.command_line import check_overrides
 from guidance.report.__main__ import main
 from tests.report.run_folders import write_study
 from tests.tiny import ROOT
@@ -20,22 +19,6 @@ def test_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     write_study(tmp_path / "outputs" / "study")
     assert main(shlex.split(command)) == 0
-
-
-def test_the_example_s_trainings_compose() -> None:
-    (block,) = re.findall(r"```bash\n(SMALL=.*?)```", TEXT, re.DOTALL)
-    values: dict[str, str] = {}
-    for name, value in re.findall(r"^([A-Z]+)=(['\"].*['\"])$", block, re.MULTILINE):
-        text = value[1:-1]
-        for other, content in values.items():
-            text = text.replace(f"${other}", content) if value.startswith('"') else text
-        values[name] = text
-    commands = re.findall(r"^python train\.py -m (.*)", block.replace("\\\n", " "), re.MULTILINE)
-    assert len(commands) == 4
-    for command in commands:
-        for name, value in values.items():
-            command = command.replace(f"${name}", value)
-        check_overrides("train", shlex.split(command))
 
 
 def test_every_option_is_described(capsys: pytest.CaptureFixture[str]) -> None:
