@@ -48,7 +48,6 @@ def check_overrides(config_name: str, arguments: list[str], config_dir: Path = C
         raise InputError(f"cannot read the overrides: {error}") from error
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir), version_base="1.3"):
-        base = compose(config_name, [])
         groups = [_of_one_job(o) for o in parsed if (config_dir / o.key_or_group).is_dir()]
         for override in parsed:
             if (config_dir / override.key_or_group).is_dir():
