@@ -26,7 +26,11 @@ _HYDRA = {
     "guidance.export": "export",
 }
 _WITH_CHECKPOINTS = ("evaluate", "explain")
-_PARSED = {"guidance.report": ("_report_parser", "_select_parser"), "guidance.data.waterbirds": ("_parser",)}
+_PARSED = {
+    "guidance.report": ("_report_parser", "_select_parser"),
+    "guidance.data.waterbirds": ("_parser",),
+    "guidance.protocols": ("_parser",),
+}
 # Those whose other arguments are overrides of trainings, with the options that are their own.
 _WITH_OVERRIDES = {"guidance.search": SEARCH_OPTIONS, "guidance.claims": CLAIMS_OPTIONS}
 _BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)

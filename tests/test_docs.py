@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ from guidance.command_line import CONFIG_DIR
 from guidance.data.annotation import Annotation
 from tests.documented import PAGES, Block, blocks, check_command, commands
 from tests.explain.small import write_checkpoint
+from tests.report.browser import CHROMIUM, browser
 from tests.tiny import ROOT, composed
 
 DOCS = ROOT / "docs"
@@ -251,9 +253,12 @@ def test_quoted_messages_are_in_the_sources() -> None:
 # The site -------------------------------------------------------------------------------------------------
 
 
-def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built without a warning."""
+    folder = tmp_path_factory.mktemp("site")
     result = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=ROOT,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
@@ -262,16 +267,41 @@ def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path: Path
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    pages = list((tmp_path / "site").rglob("*.html"))
+    return folder
+
+
+def test_the_site_needs_no_network(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
     assert len(pages) > 20
     for page in pages:
         text = page.read_text()
         assert not re.findall(r"<(?:script|img|iframe)[^>]*\ssrc=\"?(?:https?:)?//[^\s>]*", text), page
         assert not re.findall(r"<link[^>]*\shref=\"?(?:https?:)?//[^\s>]*", text), page
-    losses = (tmp_path / "site" / "reference" / "losses.html").read_text()
+
+
+def test_docstrings_refer_to_each_other(site: Path) -> None:
+    losses = (site / "reference" / "losses.html").read_text()
     assert 'id="guidance.losses.EnergyLoss"' in losses
     assert ":class:" not in losses
     assert re.search(r'href="[^"]*#guidance\.losses\.L1Loss"><code>L1Loss', losses)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_the_search_works_from_disk(site: Path, tmp_path: Path) -> None:
+    with browser(tmp_path) as page:
+        page.open(site / "reference" / "losses.html")
+        page.run("document.querySelector('.md-search__input').focus()")
+        deadline = time.monotonic() + 30
+        found = ""
+        while "PPCELoss" not in found:
+            assert time.monotonic() < deadline, found
+            page.run(
+                "(() => { const field = document.querySelector('.md-search__input');"
+                " field.value = 'PPCELoss'; field.dispatchEvent(new Event('keyup', {bubbles: true})); })()"
+            )
+            time.sleep(0.3)
+            found = page.run("document.querySelector('.md-search-result__list').innerText")
+        assert not page.complaints
 
 
 def test_every_public_package_is_in_the_reference() -> None:

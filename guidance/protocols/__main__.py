@@ -32,6 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    with one_line_errors():
+        options = _parser().parse_args(arguments)
+        from guidance.protocols.page import protocol_page
+
+        protocol_page(found_folders(options.folders)).write(options.output)
+        print(f"page: {options.output.resolve()}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m guidance.protocols",
         description=_DESCRIPTION,
@@ -48,13 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=Path("protocols.html"),
         help="the page (default: protocols.html)",
     )
-    with one_line_errors():
-        options = parser.parse_args(arguments)
-        from guidance.protocols.page import protocol_page
-
-        protocol_page(found_folders(options.folders)).write(options.output)
-        print(f"page: {options.output.resolve()}")
-    return 0
+    return parser
 
 
 def found_folders(given: Sequence[Path]) -> list[Path]:
