@@ -5,7 +5,7 @@ set -euo pipefail
 folder=$(realpath "$1")
 cd "$folder"
 host=$(hostname -s)
-cores=$(nproc)
+cores=$(getconf _NPROCESSORS_ONLN) # nproc would heed OMP_NUM_THREADS
 chmod 755 .
 mkdir -p state spool munge
 chmod 711 munge

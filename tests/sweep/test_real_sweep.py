@@ -59,10 +59,11 @@ def test_killed_sweep_goes_on_and_ends_the_same(tmp_path: Path) -> None:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert list(killed.glob("outputs/baselines/*/checkpoints/last.ckpt")), "nothing was saved in time"
     assert not list(killed.glob("**/results.json")), "it ended before it could be killed"
     run_command("train.py", *SWEEP, cwd=killed)
     logs = " ".join(path.read_text() for path in killed.glob("sweep/*/train.log"))
-    assert logs.count("baseline: continuing") == 1
+    assert logs.count("baseline: continuing") == 1, logs
     for one, other in zip(weights(whole), weights(killed), strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
