@@ -1,10 +1,12 @@
 """What all commands share: overrides checked before Hydra runs, errors in one line."""
 
+import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -121,6 +123,18 @@ def _all_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
         child = node._get_node(name)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
             yield from _all_keys(child, f"{key}.")
+
+
+class PlainParser(argparse.ArgumentParser):
+    """Parses commands whose arguments are files and folders; what is wrong is an :class:`InputError`."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(f"{message} (see --help)")
 
 
 @contextmanager

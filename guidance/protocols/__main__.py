@@ -4,9 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from guidance.command_line import one_line_errors
+from guidance.command_line import PlainParser, one_line_errors
 from guidance.errors import InputError
 
 _DESCRIPTION = """\
@@ -16,11 +15,6 @@ Put the results of several protocols onto one page, in the order given.
   python evaluate.py protocol=deletion ckpt_path=FILE hydra.run.dir=outputs/deletion
   python -m guidance.protocols outputs/difull outputs/deletion
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see --help)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = PlainParser(
         prog="python -m guidance.protocols",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -4,12 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
-from guidance.command_line import one_line_errors
-from guidance.errors import InputError
+from guidance.command_line import PlainParser, one_line_errors
 
 _DESCRIPTION = """\
 Merge the runs of a study: Pareto fronts, hypervolumes, means over seeds, maps. Writes report.html,
@@ -26,11 +24,6 @@ _SELECT = """\
 Print the checkpoint to deploy: the highest EPG on val among those whose F1 on val is at most so much below
 the baseline's. Ends with status 1 if there is none.
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see --help)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,7 +115,7 @@ def _select_parser() -> argparse.ArgumentParser:
 
 
 def _parser(program: str, description: str) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = PlainParser(
         prog=program,
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,

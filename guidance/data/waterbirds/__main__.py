@@ -3,13 +3,11 @@
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from typing import NoReturn
 
-from guidance.command_line import one_line_errors
+from guidance.command_line import PlainParser, one_line_errors
 from guidance.data.waterbirds.builder import build_waterbirds
 from guidance.data.waterbirds.metadata import GROUPS, SPLITS, MetadataRow
 from guidance.data.waterbirds.places import LAND_PLACES, WATER_PLACES
-from guidance.errors import InputError
 
 _DESCRIPTION = """\
 Compose Waterbirds (Sagawa et al. 2020): the birds of CUB-200-2011, cut out and laid over places of Places365.
@@ -17,11 +15,6 @@ Compose Waterbirds (Sagawa et al. 2020): the birds of CUB-200-2011, cut out and 
 The result is for `python train.py data=waterbirds data.root=OUT`. With --confounder 1.0 it is Waterbirds-100,
 with 0.95 Waterbirds-95. An interrupted build is continued by the same command.
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see --help)")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,7 +38,7 @@ def counts(rows: Sequence[MetadataRow]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = PlainParser(
         prog="python -m guidance.data.waterbirds",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
