@@ -65,7 +65,7 @@ class Search:
             self.study.set_user_attr(key, value)
         # A sampler's state is not kept: its seed depends on how many draws there were.
         self.study.sampler = optuna.samplers.TPESampler(seed=seed + len(self.study.trials))
-        self._asking = Lock()
+        self._asking, self._writing = Lock(), Lock()
         self._stopping = False
 
     def optimize(self, trials: int, jobs: int = 1) -> None:
@@ -107,20 +107,21 @@ class Search:
 
     def write(self) -> None:
         """Write ``search.json``: every trial's folder, overrides, values, and whether none beats it."""
-        best = {t.number for t in self.study.best_trials}
-        content = [
-            {
-                "folder": self.trial_folder(t).name,
-                "state": t.state.name.lower(),
-                "overrides": self.space.overrides(t.params),
-                "metrics": dict(zip(self.objectives, t.values, strict=True)) if t.values else None,
-                "front": t.number in best,
-                "reason": t.user_attrs.get("reason"),
-            }
-            for t in self.study.trials
-            if self._is_drawn(t)
-        ]
-        write_json(self.folder / "search.json", {"objectives": self.objectives, "trials": content})
+        with self._writing:  # trials end side by side, and a file has one writer at a time
+            best = {t.number for t in self.study.best_trials}
+            content = [
+                {
+                    "folder": self.trial_folder(t).name,
+                    "state": t.state.name.lower(),
+                    "overrides": self.space.overrides(t.params),
+                    "metrics": dict(zip(self.objectives, t.values, strict=True)) if t.values else None,
+                    "front": t.number in best,
+                    "reason": t.user_attrs.get("reason"),
+                }
+                for t in self.study.trials
+                if self._is_drawn(t)
+            ]
+            write_json(self.folder / "search.json", {"objectives": self.objectives, "trials": content})
 
     def _new(self) -> None:
         if self._stopping:
