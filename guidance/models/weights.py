@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,10 @@ def load_weights_only(path: Path) -> Any:
             converted = path.with_name(path.name.split(".")[0] + "_weights.pth")
             raise InputError(
                 f"{path} holds more than weights ({foreign[1]}); not loaded, for it could run anything. "
-                'If you trust its origin, keep its weights alone and use that file: python -c "import torch; '
-                f"torch.save(torch.load('{path}', 'cpu', weights_only=False)['state_dict'], '{converted}')\""
+                "If you trust its origin, keep its weights alone and use that file: "
+                'python -c "import sys, torch; '
+                "torch.save(torch.load(sys.argv[1], 'cpu', weights_only=False)['state_dict'], sys.argv[2])\" "
+                f"{quote(str(path))} {quote(str(converted))}"
             ) from error
         raise InputError(f"{path} is not a readable file of weights: {error}") from error
 

@@ -1,7 +1,10 @@
 """X-DNN: homogeneity and its axioms, architecture and start by hand, the released file's layout."""
 
 import argparse
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import captum.attr
@@ -12,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from guidance.attribution.input_x_gradient import InputXGradient
+from guidance.command_line import CONFIG_DIR
 from guidance.errors import InputError
 from guidance.models.classifier import Classifier
 from guidance.models.weights import load_start_weights, read_state_dict
@@ -226,7 +230,14 @@ def test_numpy_1_named_its_scalars_otherwise(tmp_path: Path) -> None:
     assert read_state_dict(path)["a"].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    ("legacy", "name"),
+    [
+        (False, "xfixup_resnet50_model_best.pth.tar"),
+        (True, "xfixup_resnet50_model_best.pth.tar"),
+        (False, 'it\'s "$(touch ran)" `touch ran`.pth'),
+    ],
+)
 @pytest.mark.parametrize(
     ("entry", "named"),
     [
@@ -235,17 +246,21 @@ def test_numpy_1_named_its_scalars_otherwise(tmp_path: Path) -> None:
     ],
 )
 def test_what_else_a_file_holds_is_named_and_how_to_leave_it_out(
-    tmp_path: Path, entry: object, named: str, legacy: bool
+    tmp_path: Path, entry: object, named: str, legacy: bool, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "xfixup_resnet50_model_best.pth.tar"
+    path = tmp_path / name
     content = {"state_dict": {"module.fc.weight": torch.ones(2, 2)}, "args": entry}
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(InputError, match=rf"holds more than weights \({named}\)") as raised:
         read_state_dict(path)
     assert "\n" not in str(raised.value)
-    (code,) = re.findall(r'python -c "(.*)"', str(raised.value))
-    exec(code, {})  # noqa: S102 - what the message says
-    assert read_state_dict(tmp_path / "xfixup_resnet50_model_best_weights.pth")["fc.weight"].shape == (2, 2)
+    monkeypatch.chdir(tmp_path)
+    (arguments,) = re.findall(r"python (-c .*)", str(raised.value))
+    root = {"PYTHONPATH": str(CONFIG_DIR.parent)}
+    subprocess.run(f"{sys.executable} {arguments}", shell=True, check=True, env=os.environ | root)  # noqa: S602 - as typed
+    assert not (tmp_path / "ran").exists(), "a file's name is no command"
+    (converted,) = tmp_path.glob("*_weights.pth")
+    assert read_state_dict(converted)["fc.weight"].shape == (2, 2)
 
 
 def test_wrong_depth_is_refused() -> None:
