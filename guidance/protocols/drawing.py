@@ -85,10 +85,11 @@ def _too_few(queues: dict[int, list[int]], names: Sequence[str], n: int, count: 
     shown = ", ".join(f"{name} {number}" for number, name in counts[:20])
     more = f" and {len(counts) - 20} classes more" if len(counts) > 20 else ""
     none = len(names) - len(counts)
+    more += f"; none of {none} other classes" if none else ""
     remedy = f"set protocol.grids={possible}, or " if possible else ""
     return (
         f"too few images qualify for {count} grids of {n * n} distinct classes; they are enough for "
         f"{possible}. Images that all models classify right and with enough confidence: {shown or 'none'}"
-        f"{more}; none of {none} other classes. Remedy: {remedy}a lower protocol.min_confidence, "
+        f"{more}. Remedy: {remedy}a lower protocol.min_confidence, "
         "protocol.rule=most_confident, or more images"
     )
