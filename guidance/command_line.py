@@ -77,7 +77,9 @@ def _of_one_job(override: Override) -> str:
 def _check_option(config_dir: Path, override: Override) -> None:
     group = override.key_or_group
     folder = config_dir / group
-    options = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
+    # Elsewhere what lies in a sub-folder is a part of options, and none itself.
+    files = folder.rglob("*.yaml") if group == "experiment" else folder.glob("*.yaml")
+    options = {path.relative_to(folder).with_suffix("").as_posix() for path in files}
     options |= set(experiment_names()) if group == "experiment" else set()
     values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
     for value in values:

@@ -151,3 +151,10 @@ def test_evaluate_needs_a_good_checkpoint(tmp_path: Path) -> None:
 
 def test_root_scripts_are_thin() -> None:
     assert all(len((ROOT / name).read_text().splitlines()) < 40 for name in ("train.py", "evaluate.py"))
+
+
+def test_parts_of_options_are_not_offered() -> None:
+    with pytest.raises(InputError, match=r"Known: deletion, difull, dipart, gridpg, pointing, random\w+$"):
+        check_overrides("evaluate", ["data=shapes", "model=bcos_small", "protocol=grids/default"])
+    with pytest.raises(InputError, match=r"study/losses"):
+        check_overrides("train", ["experiment=study/loss"])
