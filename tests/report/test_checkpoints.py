@@ -11,7 +11,10 @@ from safetensors.torch import load_file
 from guidance.errors import InputError
 from guidance.report.checkpoints import Checkpoints, add_test_metrics
 from guidance.report.run_folder import read_run
+from guidance.run import train
+from tests.data.folder_tree import write_voc
 from tests.report.conftest import forget_test_metrics
+from tests.tiny import composed
 
 
 @pytest.fixture
@@ -94,3 +97,17 @@ def test_test_metrics_are_used_even_where_they_cannot_be_kept(
     assert add_test_metrics([point], Checkpoints()) == []
     assert "test/epg" in point.metrics
     assert json.loads(before) == json.loads((copied / "guided" / "pareto" / "front.json").read_text())
+
+
+def test_a_data_set_that_was_moved_is_found_where_it_is_now(tmp_path: Path) -> None:
+    write_voc(tmp_path / "before")
+    overrides = ["data=folder", f"data.root={tmp_path / 'before'}", "data.image_size=32"]
+    overrides += ["data.batch_size=4", "data.num_workers=0"]
+    small = ["model=bcos_small", "model.width=8", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
+    train(composed(tmp_path / "run", *overrides, *small, "callbacks.gallery.num_images=0"))
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    there = Checkpoints().test(checkpoint)
+    (tmp_path / "before").rename(tmp_path / "after")
+    with pytest.raises(InputError, match="before"):
+        Checkpoints().test(checkpoint)
+    assert Checkpoints(tmp_path / "after").test(checkpoint) == there
