@@ -40,8 +40,9 @@ def tiny_config(output_dir: Path, *overrides: str) -> DictConfig:
 
 
 def command(program: str, *arguments: str) -> list[str]:
-    """Return a command line of the project."""
-    return [sys.executable, str(ROOT / program), *arguments]
+    """Return a command line of the project; a program is a file, as ``train.py``, or a package that runs."""
+    started = [str(ROOT / program)] if program.endswith(".py") else ["-m", program]
+    return [sys.executable, *started, *arguments]
 
 
 def environment() -> dict[str, str]:

@@ -110,6 +110,6 @@ def test_a_real_search(tmp_path: Path) -> None:
         "callbacks.gallery.num_images=0",
         "loss.weight=interval(0.5,2.0)",
     ]
-    run_command("-m", "guidance.search", *search, "dir=found", cwd=tmp_path)
+    run_command("guidance.search", *search, "dir=found", cwd=tmp_path)
     assert len(list((tmp_path / "found").glob("*-*/results.json"))) == 2
     assert (tmp_path / "found" / "front.png").is_file()
