@@ -119,6 +119,67 @@ def dynamic_matmul(factor: Tensor, x: Tensor) -> Tensor:
     return out
 
 
+_RowGradients = list[tuple[Tensor, Tensor]]
+"""Positions in the batch, and the gradients of a factor there."""
+
+
+class _WholeFactor(torch.autograd.Function):
+    """The identity, whose backward pass adds what explanations of some rows left in a list.
+
+    Left to autograd, these gradients would be spread over zeros of the whole batch, with channels first, and
+    added: three and more further passes over memory, and slow ones where a factor has channels last.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, factor: Tensor, of_rows: _RowGradients) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.of_rows = of_rows
+        ctx.save_for_backward(factor)
+        return factor.view_as(factor), factor.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
+        # The second is that of what the rows were made to depend on: they have all been here.
+        gradient = gradients[0]
+        while ctx.of_rows:
+            rows, of_rows = ctx.of_rows.pop()
+            if gradient is None:
+                gradient = torch.zeros_like(*ctx.saved_tensors)
+            # dynamic_scale and dynamic_matmul made the gradient for this factor alone.
+            add = gradient.index_add if torch.is_grad_enabled() else gradient.index_add_
+            gradient = add(0, rows, of_rows)
+        return gradient, None
+
+
+class _RowsOfFactor(torch.autograd.Function):
+    """Some rows of a factor, whose gradients go to a list, which ``wait`` makes the whole factor wait for."""
+
+    @staticmethod
+    def forward(ctx: Any, wait: Tensor, factor: Tensor, rows: Tensor, of_rows: _RowGradients) -> Tensor:
+        ctx.of_rows = of_rows
+        ctx.save_for_backward(rows)
+        return factor[rows]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        ctx.of_rows.append((*ctx.saved_tensors, *gradients))
+        return gradients[0].new_zeros(()), None, None, None
+
+
+class _RecordedFactor:
+    """A factor that differs from image to image."""
+
+    def __init__(self, factor: Tensor) -> None:
+        self.whole = self._wait = factor
+        self._of_rows: _RowGradients = []
+        if factor.requires_grad and torch.is_grad_enabled():
+            self.whole, self._wait = _WholeFactor.apply(factor, self._of_rows)
+
+    def rows(self, rows: Tensor) -> Tensor:
+        out: Tensor = _RowsOfFactor.apply(self._wait, self.whole.detach(), rows, self._of_rows)
+        return out
+
+
 class FactorTape:
     """The dynamic factors of one forward pass, in the order of their computation.
 
@@ -135,7 +196,7 @@ class FactorTape:
     """
 
     def __init__(self) -> None:
-        self._factors: list[tuple[Tensor, bool]] = []
+        self._factors: list[_RecordedFactor | Tensor] = []
         self._rows: Tensor | None = None
         self._next = 0
 
@@ -167,15 +228,16 @@ class FactorTape:
     def factor(self, compute: Callable[[], Tensor], of_batch: bool) -> Tensor:
         """Compute and keep the next factor, or give it out; see :func:`recorded`."""
         if self._rows is None:
-            factor = compute()
-            self._factors.append((factor, of_batch))
-            return factor
-        factor, of_batch = self._factors[self._next]
+            computed = compute()
+            factor = computed if of_batch else _RecordedFactor(computed)
+            self._factors.append(factor)
+            return factor if isinstance(factor, Tensor) else factor.whole
+        factor = self._factors[self._next]
         self._next += 1
-        if of_batch:
+        if isinstance(factor, Tensor):
             return factor
         # Without a gradient, as before the layer that is explained, nothing that is computed is ever read.
-        return factor[self._rows] if torch.is_grad_enabled() else factor[:1]
+        return factor.rows(self._rows) if torch.is_grad_enabled() else factor.whole[:1]
 
     @contextmanager
     def _active(self) -> Iterator[None]:

@@ -125,6 +125,30 @@ def test_rows_alone_equal_rows_of_the_whole_batch(
     compare(explained(model, attributor, restrict=True), explained(model, attributor))
 
 
+def test_a_loss_on_the_maps_of_several_rows_reaches_all_factors() -> None:
+    """Alone, and by several restricted passes of different rows, whose gradients meet at the same factors."""
+    model, attributor = small().train(), BcosContributions("mid1")
+    parameters = list(model.parameters())
+    gradients = []
+    for restrict in (False, True):
+        forward = attributor.forward(model, images())
+        losses = []
+        for rows in (ROWS, torch.tensor([0]), torch.tensor([3, 2])):
+            if restrict:
+                maps = attributor.attribute(forward.restrict(rows), CLASSES[rows], create_graph=True)
+            else:
+                maps = attributor.attribute(forward, CLASSES, create_graph=True)[rows]
+            losses.append(maps.sin().square().sum())
+        total = torch.stack(losses).sum()
+        gradients.append(torch.autograd.grad(total, parameters, allow_unused=True, retain_graph=True))
+        gradients.append(torch.autograd.grad(total, parameters, allow_unused=True, create_graph=True))
+    for one in gradients[1:]:
+        for actual, expected in zip(one, gradients[0], strict=True):
+            assert (actual is None) == (expected is None)
+            if actual is not None and expected is not None:
+                torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", ["resnet", "densenet", "convnext", "vit", "vit_c"])
