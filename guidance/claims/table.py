@@ -64,6 +64,9 @@ def write_verdicts(
             claim.published or "-",
         ]
         lines.append(f"| {' | '.join(cells)} | {'yes' if verdict.holds else '**no**'} |")
+    if held < len(verdicts):
+        why = "[what was tried to explain it](results.md#the-papers-claims-on-shapes-why-some-fail)"
+        lines += ["", f"Of a claim that fails, {why}."]
     write_atomically(path, "\n".join(lines) + "\n")
 
 

@@ -186,6 +186,7 @@ def test_page_and_table_say_what_holds_and_what_does_not(tmp_path: Path) -> None
     assert "1 of 2 claims hold" in page
     assert "| 10.0 ± 0.0 | > 0.0 | - | yes |" in page
     assert "| 0.0 ± 0.0 | > 0.0 | - | **no** |" in page
+    assert "results.md#the-papers-claims-on-shapes-why-some-fail" in page
     console = Console(record=True, width=150, file=(tmp_path / "out").open("w"))
     print_verdicts(verdicts, console)
     assert "NO" in console.export_text()
