@@ -90,6 +90,6 @@ def _check_owned_files(states: Any, path: str | Path) -> None:
             # As text: a link in the folder's own path is the user's.
             if os.path.dirname(os.path.normpath(str(name))) != str(state.get("dirpath")):  # noqa: PTH120
                 raise InputError(
-                    f"ckpt_path: {path} is not resumed: it would keep and delete {str(name)[:200]!r}, which is "
-                    f"outside the folder of its checkpoints"
+                    f"ckpt_path: {path} is not resumed: it takes {str(name)[:200]!r} for a checkpoint of its "
+                    "own, to be deleted when a better one comes; it is in another folder"
                 )

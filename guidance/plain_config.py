@@ -83,8 +83,8 @@ class PlainConfig:
             if "${" in value and not is_reference(value, len(keys)):
                 self._refuse(
                     keys,
-                    f"is {value[:80]!r}: a file may refer to a key of the same group, as ${{..image_size}}, and "
-                    "to nothing else",
+                    f"is {value[:80]!r}: a file may refer to a key of the same group, as ${{..image_size}}, "
+                    "and to nothing else",
                 )
             return value
         if value is not None and type(value) not in (bool, int, float):

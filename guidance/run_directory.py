@@ -26,7 +26,8 @@ def register_resolvers() -> None:
 def run_directory(runs_dir: str, date: str, time: str, *, _root_: DictConfig) -> str:
     """Return ``runs_dir/date/time``, or the newest run of this configuration if that is to be continued.
 
-    Two configurations are the same if they agree in everything except ``ckpt_path``, ``paths`` and ``trusted``.
+    Two configurations are the same if they agree in everything except ``ckpt_path``, ``paths`` and
+    ``trusted``.
 
     Args:
         runs_dir: Folder of all runs.

@@ -119,8 +119,7 @@ def _check_size(model: Mapping[str, Any], num_classes: int, most: int, where: st
         total += 0 if value is None else value.numel() * value.element_size()
         if total > most:
             raise InputError(
-                f"{where}: the model of its configuration is many times as large as the file, which cannot "
-                "hold its weights"
+                "the model of its configuration is many times as large as the file, which cannot hold its weights"
             )
 
     hooks = (
@@ -130,6 +129,8 @@ def _check_size(model: Mapping[str, Any], num_classes: int, most: int, where: st
     try:
         with torch.device("meta"):
             build(without_start_weights(model), num_classes=num_classes)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -146,7 +147,7 @@ def _without_start_weights(node: Any) -> Any:
 
 
 def _without_writing(node: Any, cache_dir: Any, top: bool = True) -> Any:
-    """Return a data set's configuration that neither downloads nor writes a cache to a folder of its choice."""
+    """Return a data set's configuration that downloads nothing and writes no cache to a folder it chooses."""
     if isinstance(node, list):
         return [_without_writing(value, cache_dir, top=False) for value in node]
     if not isinstance(node, Mapping):

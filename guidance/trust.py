@@ -22,8 +22,8 @@ def find_target(name: Any, trusted: Collection[str] = ()) -> Callable[..., Any]:
     """Return what a file names as ``_target_`` of a model or an attributor, if it may be built.
 
     A name may be built if it is public in :mod:`guidance.models` or :mod:`guidance.attribution` and makes a
-    module or an attributor, or if it lies in a package that the user trusts. No path goes through another module's imports, and nothing else that a file
-    names is imported.
+    module or an attributor, or if it lies in a package that the user trusts. No path goes through another
+    module's imports, and nothing else that a file names is imported.
 
     Args:
         name: The whole name, e.g. ``guidance.models.bcos_small``.
@@ -67,8 +67,8 @@ def refuse_target(
     if no_package or package not in own:
         hint = f". If it is code of yours, trust its package: trusted=[{package}]"
         raise InputError(
-            f"{start}the configuration names {name!r}, which is not built: a file may name only what is public "
-            f"in {' and '.join(packages)}{'' if no_package else hint}"
+            f"{start}the configuration names {name!r}, which is not built: a file may name only what is "
+            f"public in {' and '.join(packages)}{'' if no_package else hint}"
         )
 
 

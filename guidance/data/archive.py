@@ -148,6 +148,7 @@ def _write(member: _Member, folder: Path) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(target.name + ".tmp")
+    temporary.unlink(missing_ok=True)  # a link would be followed
     source = member.open()
     assert source is not None  # noqa: S101 - a plain file can be opened
     try:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 def _number_type(*arguments: Any) -> np.dtype[Any]:
     """Make a NumPy type of numbers; others can be of any size, and so can a scalar of theirs."""
-    made = np.dtype(*arguments)
+    made: np.dtype[Any] = np.dtype(*arguments)
     if made.kind not in "biuf":
         raise ValueError(f"it holds a NumPy value that is no number but {str(made)[:40]}")
     return made
