@@ -19,6 +19,7 @@ from guidance.migration import migrate
 from guidance.models.weights_file import refuse_bomb
 from guidance.module import GuidedClassifier
 from guidance.plain_config import is_reference
+from guidance.printable import is_name
 from guidance.run_directory import resolve_checkpoint
 from guidance.stored_config import PARTS, stored_config
 
@@ -61,7 +62,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     classes = own.get("classes")
     valid = {
         "guidance.config": isinstance(own.get("config"), Mapping),
-        "guidance.classes": isinstance(classes, list) and all(map(_is_name, classes)) and len(classes) > 0,
+        "guidance.classes": isinstance(classes, list) and all(map(_is_class, classes)) and len(classes) > 0,
         "guidance.iou_threshold": _is_finite(own.get("iou_threshold")),
         "state_dict": _is_state_dict(content.get("state_dict")),
         "epoch": type(content.get("epoch", 0)) is int,
@@ -73,8 +74,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable()
+def _is_class(value: Any) -> bool:
+    return isinstance(value, str) and is_name(value)
 
 
 def _is_finite(value: Any) -> bool:

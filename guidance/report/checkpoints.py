@@ -20,6 +20,7 @@ from guidance.data import Batch, GuidanceDataModule
 from guidance.errors import InputError
 from guidance.explained_pairs import choose_pairs, explain_pairs
 from guidance.files import write_json
+from guidance.foreign_text import read_json
 from guidance.maps import energy_in_mask
 from guidance.module import GuidedClassifier
 from guidance.progress import progress_over
@@ -173,7 +174,10 @@ def add_test_metrics(points: Sequence[Point], checkpoints: Checkpoints) -> list[
 def _keep(point: Point, found: Metrics) -> None:
     """Write test metrics into the run's ``front.json``, where the run itself would have put them."""
     path = point.run.folder / "pareto" / "front.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
+    if path.parent.resolve() != path.parent:
+        log.warning("%s: test metrics are not kept: it lies outside the run's folder", path)
+        return
+    content = read_json(path)
     for entry in content["front"]:
         if entry["checkpoint"] == point.checkpoint:
             entry["test"] = found
