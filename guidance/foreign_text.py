@@ -1,4 +1,4 @@
-"""Text files that somebody else may have written: read as UTF-8, JSON or YAML, as long as memory can bear it."""
+"""Texts that somebody else may have written: read as UTF-8, JSON or YAML, as long as memory can bear it."""
 
 import json
 import math
@@ -21,7 +21,7 @@ def read_bytes(path: Path, most: int = LARGEST) -> bytes:
     """Read a file whole.
 
     Raises:
-        InputError: If it cannot be read, is no plain file (a pipe, a device), or has more than ``most`` bytes.
+        InputError: If it cannot be read, is no plain file (a pipe, a device), or is larger than ``most``.
     """
     try:
         status = path.stat()

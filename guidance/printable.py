@@ -1,5 +1,6 @@
 """Names that come from anybody, in terminals and logs."""
 
+import logging
 import unicodedata
 
 _CATEGORIES = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of characters, other ends of lines
@@ -26,6 +27,17 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Return :func:`printable` text in which new lines and tabs are escapes too."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def print_logs_safely() -> None:
+    """Let every handler of the root logger show :func:`printable` messages only."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_make_printable)
+
+
+def _make_printable(record: logging.LogRecord) -> bool:
+    record.msg, record.args = printable(record.getMessage()), None
+    return True
 
 
 def is_name(text: str) -> bool:

@@ -118,9 +118,7 @@ def _check_size(model: Mapping[str, Any], num_classes: int, most: int, where: st
         nonlocal total
         total += 0 if value is None else value.numel() * value.element_size()
         if total > most:
-            raise InputError(
-                "the model of its configuration is many times as large as the file, which cannot hold its weights"
-            )
+            raise InputError("the model of its configuration is many times as large as the file")
 
     hooks = (
         register_module_parameter_registration_hook(count),

@@ -42,7 +42,9 @@ CHAIN: Mapping[int, Migration] = {1: rename_classes, 2: add_threshold}
 
 def test_every_older_version_has_its_step_and_its_file() -> None:
     assert set(MIGRATIONS) == set(range(1, FORMAT_VERSION))
-    assert {path.name.partition("-")[0] for path in STORED} == {f"format{n}" for n in range(1, FORMAT_VERSION + 1)}
+    assert {path.name.partition("-")[0] for path in STORED} == {
+        f"format{n}" for n in range(1, FORMAT_VERSION + 1)
+    }
 
 
 def test_this_release_has_its_file() -> None:
@@ -70,7 +72,10 @@ def test_what_has_the_version_stays_as_it_is() -> None:
         (with_version(True), "no version"),
         (with_version(0), "no version"),
         (with_version(1.0), "no version"),
-        (with_version(FORMAT_VERSION + 1), r"^a\.ckpt has format 2, this version reads up to 1: it was written by a "),
+        (
+            with_version(FORMAT_VERSION + 1),
+            r"^a\.ckpt has format 2, this version reads up to 1: it was written by a ",
+        ),
     ],
 )
 def test_other_versions_are_refused(content: dict[str, Any], message: str) -> None:
@@ -79,9 +84,7 @@ def test_other_versions_are_refused(content: dict[str, Any], message: str) -> No
 
 
 @pytest.mark.parametrize("read", [read_checkpoint, AtomicCheckpointIO().load_checkpoint])
-def test_every_way_of_reading_migrates(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any
-) -> None:
+def test_every_way_of_reading_migrates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any) -> None:
     """A checkpoint of the version before this one, made by hand, whose step gives what this version has."""
     content = torch.load(STORED[-1], weights_only=True)
     threshold = content["guidance"].pop("iou_threshold")

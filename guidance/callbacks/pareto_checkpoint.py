@@ -87,7 +87,7 @@ class ParetoCheckpoint(Callback):
         for point in state_dict["front"]:
             name = str(point["checkpoint"])
             if not re.fullmatch(r"epoch=[\w=-]+\.ckpt", name):
-                raise InputError(f"the checkpoint's front names {name[:200]!r}, which is no file of the front")
+                raise InputError(f"the checkpoint's front names {name[:200]!r}, no file of the front")
         self._front, self._dominated = list(state_dict["front"]), list(state_dict["dominated"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

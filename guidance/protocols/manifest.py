@@ -99,7 +99,8 @@ class GridManifest:
                 models=tuple(content.pop("models")),
                 **content,
             )
-            valid = all(
+            texts = (manifest.split, manifest.labels, *manifest.classes)
+            valid = all(isinstance(text, str) for text in texts) and all(
                 len(grid) == manifest.n**2 and all(_is_valid(cell, len(manifest.classes)) for cell in grid)
                 for grid in grids
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from guidance.command_line import PlainParser, one_line_errors
+from guidance.printable import printable
 
 _DESCRIPTION = """\
 Merge the runs of a study: Pareto fronts, hypervolumes, means over seeds, maps. Writes report.html,
@@ -84,7 +85,7 @@ def _select(arguments: Sequence[str]) -> int:
 
 def _say(console: Console, text: str) -> None:
     # One line, however long, so that a path in it can be copied.
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _report_parser() -> argparse.ArgumentParser:

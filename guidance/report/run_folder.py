@@ -13,7 +13,6 @@ from guidance.foreign_text import read_json, read_text, read_yaml
 from guidance.printable import one_line
 from guidance.report.run import OBJECTIVES, Metrics, Point, Run, UnfinishedRun
 
-
 _LARGEST_CURVES = 2**28  # bytes of metrics.csv
 
 

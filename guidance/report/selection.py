@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from guidance.printable import printable
 from guidance.report.checkpoints import Checkpoints, add_test_metrics
 from guidance.report.comparison import Choice, choose
 from guidance.report.report import check_f1_drop, read_study
@@ -110,4 +111,4 @@ def print_selection(console: Console, selections: Sequence[Selection], max_f1_dr
 
 def _say(console: Console, text: str) -> None:
     if text:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(text), markup=False, highlight=False, soft_wrap=True)

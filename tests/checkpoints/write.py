@@ -1,6 +1,7 @@
-"""Write the checkpoint that this version of the project leaves to all later ones: ``python -m tests.checkpoints.write``.
+"""Write the checkpoint that this version of the project leaves to all later ones.
 
-Run it once for each release and each version of the format, and never again: a file that is there stays.
+``python -m tests.checkpoints.write``: run it once for each release and each version of the format, and never
+again: a file that is there stays.
 """
 
 import contextlib
@@ -33,7 +34,7 @@ def name() -> str:
 
 
 def main() -> None:
-    """Train for two steps in a temporary folder, and keep the last checkpoint, which names no other folder."""
+    """Train for two steps in a temporary folder, and keep the last checkpoint."""
     kept = FOLDER / name()
     if kept.exists():
         raise SystemExit(f"{kept} is there and stays")

@@ -1,4 +1,4 @@
-"""A file of weights from a stranger runs nothing, in whatever format it comes, and takes no more than it is."""
+"""A file of weights from a stranger runs nothing, in whatever format it comes, and is no bomb."""
 
 import resource
 import sys

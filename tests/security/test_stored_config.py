@@ -1,4 +1,4 @@
-"""What a stranger's checkpoint says about data, model and attributor runs nothing, writes nothing, fits memory."""
+"""What a stranger's checkpoint says of data and model runs nothing, writes nothing, and fits into memory."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ from guidance.run import train
 from guidance.run_directory import register_resolvers
 from guidance.stored_config import stored_config
 from guidance.trust import DATA, NETWORKS, allowed_names, targets
-from tests.security.hostile import changed_checkpoint, checkpoint_with
+from tests.security.hostile import changed_checkpoint, checkpoint_with, unchanged
 from tests.tiny import composed, run_command, tiny_config
 
 TRUSTED = "my_networks"
@@ -56,7 +56,7 @@ def by_report(path: Path) -> None:
 
 
 def by_protocols(path: Path) -> None:
-    first = changed_checkpoint(path.parent / "harmless.ckpt", dict)
+    first = changed_checkpoint(path.parent / "harmless.ckpt", unchanged)
     register_checkpoint_config([f"ckpt_path={first}"])
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = compose("evaluate", [f"ckpt_path=[{first},{path}]", f"paths.output_dir={path.parent}"])
@@ -132,7 +132,11 @@ def test_other_targets_are_refused(tmp_path: Path, group: str, target: Any) -> N
 
 def test_data_is_no_model_and_a_model_no_data(tmp_path: Path) -> None:
     voc = {"_target_": "guidance.data.VOC", "root": "/", "split": "train", "download": True}
-    for group, node in (("model", voc), ("attributor", voc), ("data", {"_target_": "guidance.models.coda_net"})):
+    for group, node in (
+        ("model", voc),
+        ("attributor", voc),
+        ("data", {"_target_": "guidance.models.coda_net"}),
+    ):
         path = checkpoint_with(tmp_path / "a.ckpt", group, "extra", node)
         with pytest.raises(InputError, match="which is not built"):
             stored_config(read_checkpoint(path), path)
@@ -163,7 +167,7 @@ def test_python_s_own_library_cannot_be_trusted(tmp_path: Path) -> None:
 
 
 def test_what_is_named_on_the_command_line_replaces_the_file_s_part(tmp_path: Path) -> None:
-    path = changed_checkpoint(tmp_path / "a.ckpt", dict)
+    path = changed_checkpoint(tmp_path / "a.ckpt", unchanged)
     register_checkpoint_config([f"ckpt_path={path}"])
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = compose("evaluate", [f"ckpt_path={path}", "model._target_=my_networks.Net"])
