@@ -102,9 +102,7 @@ def test_a_long_line_within_the_bounds_is_one_error(tmp_path: Path) -> None:
 
 
 SIZE = "<size><height>9</height><width>9</width></size>"
-CORNERS = "".join(
-    f"<{name}>{number}</{name}>" for name, number in zip(("xmin", "ymin", "xmax", "ymax"), "1122")
-)
+CORNERS = "<xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>"
 OBJECT = f"<object><name>cat</name><bndbox>{CORNERS}</bndbox></object>"
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
 
@@ -174,7 +172,7 @@ LAUGHING_YAML = "l0: &l0 [ha,ha,ha,ha,ha,ha,ha,ha,ha]\n" + "".join(
 
 
 @pytest.mark.parametrize(
-    "text", [LAUGHING_YAML, "a: &a {b: *a}", "[" * 10**4, "!!python/object/apply:os.system ['touch ran']"]
+    "text", [LAUGHING_YAML, "a: &a {b: *a}", "[" * 2000, "!!python/object/apply:os.system ['touch ran']"]
 )
 def test_a_yaml_bomb(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.yaml").write_text(text)
