@@ -19,7 +19,7 @@ from guidance.run_directory import fingerprint
 log = logging.getLogger(__name__)
 
 _UNGUIDED = {"localization": None, "weight": 0.0, "reduction": "mean", "classes": "one"}
-_NOT_COMPARED = ("ckpt_path", "paths", "logger", "baseline")
+_NOT_COMPARED = ("ckpt_path", "paths", "logger", "baseline", "trusted")
 
 
 def start_from_baseline(config: DictConfig, train: Callable[[DictConfig], object]) -> DictConfig:

@@ -1,5 +1,6 @@
 """Objects that a configuration names, and one sentence about what is wrong with it."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from guidance.data import GuidanceDataModule
 from guidance.errors import InputError
 from guidance.models import Classifier, load_start_weights
 from guidance.module import GuidedClassifier
+from guidance.stored_config import stored_config
 from guidance.teacher import Teacher
 
 
@@ -112,7 +114,7 @@ def build_module(
             "localization": build_part(loss.localization, "loss"),
             "weight": loss.weight,
             "guided_classes": loss.get("classes", "one"),
-            "teacher": _build_teacher(loss, datamodule),
+            "teacher": _build_teacher(loss, datamodule, config.get("trusted") or ()),
             "reduction": loss.reduction,
             "optimizer": build_part(config.optimizer, "optimizer"),
         }
@@ -146,7 +148,9 @@ def restore_classifier(config: DictConfig, content: dict[str, Any]) -> GuidedCla
     return module
 
 
-def _build_teacher(loss: DictConfig, datamodule: GuidanceDataModule) -> Teacher | None:
+def _build_teacher(
+    loss: DictConfig, datamodule: GuidanceDataModule, trusted: Collection[str]
+) -> Teacher | None:
     """Build the teacher that a loss names, with the model, attributor and weights of its checkpoint."""
     if loss.get("teacher") is None:
         return None
@@ -154,7 +158,7 @@ def _build_teacher(loss: DictConfig, datamodule: GuidanceDataModule) -> Teacher 
     if not path.is_file():
         raise InputError(f"loss.teacher.checkpoint: no file {path}; name a checkpoint of a training run")
     content = read_checkpoint(path)
-    own = OmegaConf.create(content["guidance"]["config"])
+    own = stored_config(content, path, trusted)
     parts = OmegaConf.create({key: own[key] for key in ("model", "attributor", "seed")})
     module = build_module(parts, datamodule, start_weights=False)
     load_weights(module, content)

@@ -1,7 +1,6 @@
 """Checkpoints of this project: read safely, and as configurations that evaluation starts from."""
 
-import pickle
-import re
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,12 +12,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
 
 from guidance.errors import InputError
-from guidance.module import FORMAT_VERSION, GuidedClassifier
+from guidance.migration import migrate
+from guidance.models.weights_file import refuse_bomb
+from guidance.module import GuidedClassifier
+from guidance.plain_config import is_reference
+from guidance.printable import is_name
 from guidance.run_directory import resolve_checkpoint
-
-_WITHIN_GROUP = re.compile(r"\$\{\.+[^{}]*\}")
+from guidance.stored_config import PARTS, stored_config
 
 
 def portable_config(config: DictConfig) -> dict[str, Any]:
@@ -28,15 +31,16 @@ def portable_config(config: DictConfig) -> dict[str, Any]:
     within a group (``${..image_size}``) stay, so that overriding the key still changes what refers to it.
     """
 
-    def merge(raw: Any, resolved: Any) -> Any:
+    def merge(raw: Any, resolved: Any, depth: int) -> Any:
         if isinstance(raw, dict):
-            return {key: merge(value, resolved[key]) for key, value in raw.items()}
+            return {key: merge(value, resolved[key], depth + 1) for key, value in raw.items()}
         if isinstance(raw, list):
-            return [merge(*pair) for pair in zip(raw, resolved, strict=True)]
-        return raw if isinstance(raw, str) and _WITHIN_GROUP.fullmatch(raw) else resolved
+            return [merge(*pair, depth + 1) for pair in zip(raw, resolved, strict=True)]
+        return raw if isinstance(raw, str) and is_reference(raw, depth) else resolved
 
     raw = OmegaConf.to_container(config, resolve=False)
-    return cast("dict[str, Any]", merge(raw, OmegaConf.to_container(config, resolve=True)))
+    # A group's own name does not count: what refers to it would leave the group.
+    return cast("dict[str, Any]", merge(raw, OmegaConf.to_container(config, resolve=True), -1))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -45,19 +49,43 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If the file is broken, or from another project or a newer version.
     """
+    where = f"ckpt_path: {path}"
     try:
+        refuse_bomb(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError) as error:
-        # A LookupError: the first bytes happened to name something that was never stored.
-        raise InputError(f"ckpt_path: {path} is not a readable checkpoint: {error}") from error
-    own = content.get("guidance") if isinstance(content, Mapping) else None
-    if own is None:
-        raise InputError(f"ckpt_path: {path} was not written by this project (key 'guidance' is missing)")
-    if own["format_version"] > FORMAT_VERSION:
-        raise InputError(
-            f"ckpt_path: {path} has format {own['format_version']}, this version reads up to {FORMAT_VERSION}"
-        )
-    return dict(content)
+    except Exception as error:  # whatever torch stumbles on in a damaged file
+        raise InputError(f"{where} is not a readable checkpoint: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{where} was not written by this project (key 'guidance' is missing)")
+    content = migrate(content, where)
+    own = content["guidance"]
+    classes = own.get("classes")
+    valid = {
+        "guidance.config": isinstance(own.get("config"), Mapping),
+        "guidance.classes": isinstance(classes, list) and all(map(_is_class, classes)) and len(classes) > 0,
+        "guidance.iou_threshold": _is_finite(own.get("iou_threshold")),
+        "state_dict": _is_state_dict(content.get("state_dict")),
+        "epoch": type(content.get("epoch", 0)) is int,
+        "global_step": type(content.get("global_step", 0)) is int,
+    }
+    for key, fits in valid.items():
+        if not fits:
+            raise InputError(f"{where} is damaged: its {key} is missing or not what it should be")
+    return content
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, str) and is_name(value)
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(one, Tensor) for name, one in value.items()
+    )
 
 
 def load_weights(module: GuidedClassifier, content: dict[str, Any]) -> None:
@@ -79,7 +107,20 @@ def named_checkpoints(arguments: Iterable[str]) -> list[str]:
     Raises:
         InputError: If it cannot be read.
     """
-    given = [argument for argument in arguments if argument.startswith("ckpt_path=")]
+    return _listed("ckpt_path", arguments, "no sweep over checkpoints; run one command for each")
+
+
+def trusted_packages(arguments: Iterable[str]) -> list[str]:
+    """Return the packages that ``trusted=[my_networks]`` names on a command line.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    return _listed("trusted", arguments, "several are a list, trusted=[a,b]")
+
+
+def _listed(key: str, arguments: Iterable[str], no_sweep: str) -> list[str]:
+    given = [argument for argument in arguments if argument.startswith(f"{key}=")]
     if not given:
         return []
     try:
@@ -87,10 +128,10 @@ def named_checkpoints(arguments: Iterable[str]) -> list[str]:
     except HydraException as error:
         raise InputError(
             f"cannot read {given[-1]}: a name with '=' or another sign of Hydra's needs quotes of its own, "
-            f"\"ckpt_path='a=b.ckpt'\""
+            f"\"{key}='a=b.ckpt'\""
         ) from error
     if override.is_sweep_override():
-        raise InputError(f"cannot read {given[-1]}: no sweep over checkpoints; run one command for each")
+        raise InputError(f"cannot read {given[-1]}: {no_sweep}")
     value = override.value()
     return [str(name) for name in (value if isinstance(value, list) else [value]) if name is not None]
 
@@ -136,18 +177,19 @@ def register_checkpoint_config(
     empty but for ``data.image_size``, 224.
 
     Args:
-        arguments: The command line, of which ``ckpt_path`` is read.
+        arguments: The command line, of which ``ckpt_path`` and ``trusted`` are read.
         program: What runs, for messages.
         instead: No checkpoint is needed where all these groups are named.
 
     Raises:
-        InputError: If no checkpoint is named, or it cannot be read.
+        InputError: If no checkpoint is named, it cannot be read, or it names what may not be built.
     """
-    named = named_checkpoints(arguments)
+    named, trusted = named_checkpoints(arguments), trusted_packages(arguments)
     groups = {argument.partition("=")[0] for argument in arguments}
     content: dict[str, Any] = {}
     if named:
-        content = read_checkpoint(checkpoint_paths(named, program)[0])["guidance"]["config"]
+        path = checkpoint_paths(named, program)[0]
+        content = stored_config(read_checkpoint(path), path, trusted)
     elif not groups.issuperset(instead) and not groups & {"--help", "-h", "--hydra-help", "--version"}:
         raise InputError(f"{program} needs ckpt_path=FILE, a checkpoint of a training run")
     _offer(content or {"data": {"image_size": 224}})
@@ -167,10 +209,10 @@ def compose_each(config_name: str, overrides: Sequence[str], checkpoints: Iterab
     Raises:
         InputError: If a file is no checkpoint, or an override does not fit it.
     """
-    configs = []
+    configs, trusted = [], trusted_packages(overrides)
     for name in checkpoints:
         path = resolve_checkpoint(name, ".")
-        _offer(read_checkpoint(path)["guidance"]["config"] if path else {})
+        _offer(stored_config(read_checkpoint(path), path, trusted) if path else {})
         try:
             config = compose(config_name, list(overrides))
         except (HydraException, OmegaConfBaseException) as error:
@@ -181,5 +223,5 @@ def compose_each(config_name: str, overrides: Sequence[str], checkpoints: Iterab
 
 
 def _offer(content: Mapping[str, Any]) -> None:
-    for group in ("data", "model", "attributor"):
+    for group in PARTS:
         ConfigStore.instance().store(name="from_checkpoint", group=group, node=content.get(group, {}))

@@ -1,13 +1,17 @@
 """Lightning's checkpoints as files that are whole, and are loaded without running anything."""
 
-from collections.abc import Callable
+import os.path
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins import TorchCheckpointIO
 
+from guidance.errors import InputError
 from guidance.files import replacing
+from guidance.migration import migrate
+from guidance.models.weights_file import refuse_bomb
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -38,8 +42,54 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         """Load ``path`` with ``weights_only=True``, whatever is asked for: no code in a file is ever run.
 
+        A checkpoint of an older version of this project is migrated.
+
         Raises:
             FileNotFoundError: If there is no such file.
             pickle.UnpicklingError: If the file holds more than tensors and plain data.
+            InputError: If it would take much more memory than its size suggests, is of a newer version, or
+                names files outside its own folder to be deleted.
         """
-        return super().load_checkpoint(path, map_location=map_location, weights_only=True)
+        if Path(path).is_file():
+            try:
+                refuse_bomb(Path(path))
+            except ValueError as error:
+                raise InputError(f"ckpt_path: {path} is not a readable checkpoint: {error}") from error
+        content = super().load_checkpoint(path, map_location=map_location, weights_only=True)
+        if "guidance" in content:
+            content = migrate(content, f"ckpt_path: {path}")
+        _check_owned_files(content.get("callbacks"), path)
+        return content
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint, which is a file on a disk and nothing else.
+
+        Raises:
+            InputError: If it is something else, such as a folder or an address.
+        """
+        if Path(path).is_dir() or Path(path).suffix != ".ckpt":
+            raise InputError(f"{path} is no checkpoint and is not deleted")
+        Path(path).unlink(missing_ok=True)
+
+
+def _check_owned_files(states: Any, path: str | Path) -> None:
+    """Refuse Lightning's callbacks that take files of other folders for theirs: they delete their own.
+
+    Raises:
+        InputError: Naming the file.
+    """
+    if not isinstance(states, Mapping):
+        return
+    for state in states.values():
+        if not isinstance(state, Mapping):
+            continue
+        best = state.get("best_k_models")
+        names = [*(best if isinstance(best, Mapping) else ())]
+        names += [state.get(key) for key in ("best_model_path", "kth_best_model_path", "last_model_path")]
+        for name in filter(None, names):
+            # As text: a link in the folder's own path is the user's.
+            if os.path.dirname(os.path.normpath(str(name))) != str(state.get("dirpath")):  # noqa: PTH120
+                raise InputError(
+                    f"ckpt_path: {path} is not resumed: it takes {str(name)[:200]!r} for a checkpoint of its "
+                    "own, to be deleted when a better one comes; it is in another folder"
+                )

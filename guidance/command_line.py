@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from guidance.errors import InputError, unknown_name
 from guidance.experiments import experiment_names, register_experiments
+from guidance.printable import print_logs_safely, printable
 from guidance.run_directory import register_resolvers
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "conf"
@@ -148,7 +149,7 @@ def one_line_errors() -> Iterator[None]:
         cause = input_error(error)
         if cause is None:
             raise
-        print(f"Error: {cause}", file=sys.stderr)
+        print(f"Error: {printable(cause)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -172,6 +173,7 @@ def run(config: DictConfig, job: Callable[[DictConfig], object]) -> None:
     An error in what the user gave, a sweep whose jobs would start processes of their own among them, ends
     the program with one line and exit status 2.
     """
+    print_logs_safely()
     with one_line_errors():
         if in_sweep():
             refuse_own_processes(config)

@@ -129,6 +129,8 @@ def _fetch(url: str, part: Path, size: int | None, progress: Progress) -> None:
         _RefusedError: If the server does not give the file.
         _InterruptedError: If it cannot be reached (any more).
     """
+    if part.is_symlink():  # it would be followed
+        part.unlink()
     task = progress.add_task(escape(part.stem), total=size)
     reached, failures, answered = _length(part), 0, False
     while True:

@@ -22,12 +22,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; what is written there becomes ``path`` when the block ends.
 
     The folder is made if needed. If the block raises, the old file stays as it was and the temporary one is
-    removed. The temporary name is always ``path.tmp``, so that one left behind by a killed process is reused;
-    a path must have one writer at a time.
+    removed. The temporary name is always ``path.tmp``, so that one left behind by a killed process is
+    replaced; a path must have one writer at a time. A link in either place is replaced, not followed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
+    temporary.unlink(missing_ok=True)
     try:
         yield temporary
         _flush_to_disk(temporary)

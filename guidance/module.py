@@ -18,15 +18,13 @@ from guidance.errors import InputError, unknown_name
 from guidance.guided_class import draw_guided_class, nth_class, rows_to_explain
 from guidance.losses import AbsentEvidenceLoss, MapSimilarityLoss
 from guidance.metrics import SplitMetrics
+from guidance.migration import FORMAT_VERSION
 from guidance.models import Classifier
 from guidance.randomness import hash_integers
 from guidance.teacher import Lesson, Teacher
 
 Reduction = Literal["mean", "sum"]
 GuidedClasses = Literal["one", "all", "absent"]
-FORMAT_VERSION = 1
-"""Version of what this module adds to a checkpoint (key ``guidance``)."""
-
 
 # Sets the draw of absent classes apart from that of present ones.
 _ABSENT = 0x5EED

@@ -149,6 +149,8 @@ def _check_fits(module: GuidedClassifier, checkpoint: Path) -> int:
     """Refuse to resume from another project's or model's checkpoint; return its number of steps."""
     content = read_checkpoint(checkpoint)
     load_weights(module, content)
+    if "global_step" not in content:
+        raise InputError(f"ckpt_path: {checkpoint} is no checkpoint to resume from: it has no global_step")
     return int(content["global_step"])
 
 

@@ -13,7 +13,7 @@ from guidance.errors import InputError
 
 log = logging.getLogger(__name__)
 
-_NOT_COMPARED = ("ckpt_path", "paths", "hydra")
+_NOT_COMPARED = ("ckpt_path", "paths", "hydra", "trusted")
 
 
 def register_resolvers() -> None:
@@ -26,7 +26,8 @@ def register_resolvers() -> None:
 def run_directory(runs_dir: str, date: str, time: str, *, _root_: DictConfig) -> str:
     """Return ``runs_dir/date/time``, or the newest run of this configuration if that is to be continued.
 
-    Two configurations are the same if they agree in everything except ``ckpt_path`` and ``paths``.
+    Two configurations are the same if they agree in everything except ``ckpt_path``, ``paths`` and
+    ``trusted``.
 
     Args:
         runs_dir: Folder of all runs.
@@ -114,7 +115,7 @@ def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | 
 
 
 def comparable(config: DictConfig) -> dict[str, Any]:
-    """Return what makes two runs the same: all but ``ckpt_path``, paths and Hydra's part."""
+    """Return what makes two runs the same: all but ``ckpt_path``, paths, what is trusted and Hydra's part."""
     content = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
     return {str(key): value for key, value in content.items() if key not in _NOT_COMPARED}
 

@@ -1,6 +1,7 @@
 """Keep the checkpoints that no other one beats in every metric."""
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -77,12 +78,16 @@ class ParetoCheckpoint(Callback):
         """Restore the points.
 
         Raises:
-            InputError: If they were measured with other metrics.
+            InputError: If they were measured with other metrics, or name a file that is not in the folder.
         """
         if state_dict["metrics"] != list(self.metrics):
             raise InputError(
                 f"the checkpoint's front is over {state_dict['metrics']}, not over {list(self.metrics)}"
             )
+        for point in state_dict["front"]:
+            name = str(point["checkpoint"])
+            if not re.fullmatch(r"epoch=[\w=-]+\.ckpt", name):
+                raise InputError(f"the checkpoint's front names {name[:200]!r}, no file of the front")
         self._front, self._dominated = list(state_dict["front"]), list(state_dict["dominated"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,5 +1,6 @@
 """Unpacking an archive that somebody else made."""
 
+import gzip
 import shutil
 import stat
 import tarfile
@@ -22,6 +23,7 @@ _MOST_EXPANSION = 200  # times; images do not shrink when they are packed, and t
 _ALWAYS_FINE = 10**8  # bytes, however small the archive is
 _BLOCK = 4096  # bytes that even an empty file takes
 _CHUNK = 1 << 20
+_MOST_AT_ONCE = 1 << 24  # bytes
 _TAR = (".tar", ".tar.gz", ".tgz")
 _FAILURES = (
     *(OSError, EOFError, ValueError, RuntimeError),
@@ -77,10 +79,37 @@ def _opened(path: Path, file: BinaryIO) -> Iterator[Callable[[], Iterator[_Membe
         with zipfile.ZipFile(file) as packed:
             yield partial(_zip_members, packed)
     elif path.name.lower().endswith(_TAR):
-        with tarfile.open(fileobj=file) as rolled:
+        packed_stream = gzip.GzipFile(fileobj=file) if _is_gzip(file) else file
+        try:
+            rolled = tarfile.TarFile(fileobj=_Bounded(packed_stream))  # type: ignore[arg-type]
+        except tarfile.ReadError as error:
+            raise ValueError(f"it could not be opened as a tar: {error}") from error
+        with rolled:
             yield partial(_tar_members, rolled)
     else:
         raise ValueError(f"its name must end in .zip, {', '.join(_TAR)}")
+
+
+class _Bounded:
+    """A stream that gives no more at once than any honest header has.
+
+    A tar's extended headers are read whole, whatever size they claim, before anybody can look at them.
+    """
+
+    def __init__(self, stream: BinaryIO | gzip.GzipFile) -> None:
+        self._stream = stream
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MOST_AT_ONCE:
+            raise ValueError("a header in it is too large")
+        return self._stream.read(size)
+
+
+def _is_gzip(file: BinaryIO) -> bool:
+    start = file.read(2)
+    file.seek(0)
+    return start == b"\x1f\x8b"
 
 
 def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
@@ -148,6 +177,7 @@ def _write(member: _Member, folder: Path) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(target.name + ".tmp")
+    temporary.unlink(missing_ok=True)  # a link would be followed
     source = member.open()
     assert source is not None  # noqa: S101 - a plain file can be opened
     try:

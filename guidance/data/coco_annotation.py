@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from guidance.data.coco_objects import CocoAnnotations, CocoImage, CocoObjects
 from guidance.data.coco_segmentation import Segmentation, parse_segmentation
 from guidance.data.relative_path import leaves_folder
 from guidance.errors import InputError
+from guidance.printable import is_name
 
 _LARGEST_FILE = 4 * 10**9  # bytes; the official ones have less than half a gigabyte
 _SLOW = 20 * 10**6  # bytes, whose parsing takes a second
@@ -208,7 +208,7 @@ def _integer(entry: dict[str, Any], key: str, place: str, least: int) -> int:
 def _text(entry: dict[str, Any], key: str, place: str) -> str:
     value = entry.get(key)
     # Control characters and halves of characters (JSON can express both) can be neither printed nor opened.
-    if not isinstance(value, str) or not value.strip() or re.search(r"[\x00-\x1f\ud800-\udfff]", value):
+    if not isinstance(value, str) or not is_name(value):
         found = f'"{key}" is {reprlib.repr(value)}' if key in entry else f'"{key}" is missing'
         raise InputError(f"{place}: {found}; it must be a text that can be printed")
     return value

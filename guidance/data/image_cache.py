@@ -139,6 +139,8 @@ def _build(path: Path, shape: tuple[int, ...], dataset: ImageDataset, num_worker
             if _open_rows(path, shape) is not None:
                 return
             part, note = (path.with_name(path.name + suffix) for suffix in (".part", ".progress"))
+            if part.is_symlink():  # it would be followed
+                part.unlink()
             start = _rows_done(note, shape) if _open_rows(part, shape) is not None else 0
             _check_space(path.parent, (shape[0] - start) * math.prod(shape[1:]))
             if start == 0:

@@ -12,6 +12,7 @@ from guidance.data.splits import seeded_split
 from guidance.data.voc_annotation import read_voc_annotation
 from guidance.data.voc_download import download_voc
 from guidance.errors import InputError, unknown_name
+from guidance.foreign_text import read_text
 from guidance.progress import progress_over
 
 CLASSES = (
@@ -136,7 +137,7 @@ class VOC(ImageDataset):
         return self._folder / "ImageSets" / "Main" / f"{official}.txt"
 
     def _listed(self, official: str) -> list[str]:
-        lines = self._list_file(official).read_text().splitlines()
+        lines = read_text(self._list_file(official)).splitlines()
         return [line.split()[0] for line in lines if line.strip()]
 
     def _problem(self, official: str) -> str:

@@ -10,6 +10,10 @@ from defusedxml.ElementTree import fromstring
 
 from guidance.data.labelled_object import LabelledObject
 from guidance.errors import InputError
+from guidance.foreign_text import read_bytes
+from guidance.printable import is_name
+
+_LARGEST = 2**24  # bytes of an image's file: some 50,000 objects
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,10 @@ def read_voc_annotation(path: Path) -> VocAnnotation:
     Raises:
         InputError: Naming the file, if it is no XML, lacks a tag, or has a broken number.
     """
+    text = read_bytes(path, _LARGEST)
     try:
-        text = path.read_bytes()
         root: Element = fromstring(text)
-    except (ParseError, DefusedXmlException, OSError, ValueError, LookupError) as error:
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise InputError(f"cannot read the annotation {path}: {error}") from error
     height, width = (_number(root, f"size/{side}", path) for side in ("height", "width"))
     # Written so that a nan is refused.
@@ -71,6 +75,8 @@ def _text(parent: Element, tag: str, path: Path) -> str:
     text = parent.findtext(tag)
     if text is None or not text.strip():
         raise InputError(f"{path}: <{parent.tag}> has no <{tag}>; every annotation needs one")
+    if not is_name(text.strip()):
+        raise InputError(f"{path}: <{tag}> has control characters; it must be a text that can be printed")
     return text.strip()
 
 

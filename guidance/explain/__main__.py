@@ -20,6 +20,7 @@ from guidance.explain.picture import draw, picture_names
 from guidance.explain.report import print_table, write_table
 from guidance.explain.sources import Source, images_of, images_of_split
 from guidance.explain.subject import Subject
+from guidance.printable import printable
 from guidance.progress import progress_over
 
 
@@ -126,7 +127,7 @@ def _listed(value: Any) -> list[str | int]:
 
 def _say(console: Console, text: str, style: str = "") -> None:
     # One line, however long, so that a path in it can be copied.
-    console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(text), style=style or None, markup=False, highlight=False, soft_wrap=True)
 
 
 all_problems: list[str] = []

@@ -29,6 +29,7 @@ def export(config: DictConfig, console: Console | None = None) -> Path:
     from guidance.export import write_exported
     from guidance.results import provenance
     from guidance.run_directory import resolve_checkpoint
+    from guidance.stored_config import stored_config
 
     console = console or Console()
     name = OmegaConf.select(config, "ckpt_path", throw_on_missing=False)
@@ -40,7 +41,7 @@ def export(config: DictConfig, console: Console | None = None) -> Path:
         raise InputError(f"path={folder} is a file; name a folder")
     content = read_checkpoint(checkpoint)
     own = content["guidance"]
-    parts = _resolved(own["config"])
+    parts = _resolved(stored_config(content, checkpoint, list(config.trusted)))
     with console.status("exporting"):
         write_exported(
             folder,

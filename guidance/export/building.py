@@ -1,27 +1,20 @@
 """Models and attributors from plain configurations, of which a stranger's file may say anything."""
 
-from collections.abc import Callable, Collection, Mapping
-from importlib import import_module
-from inspect import isabstract, isclass
-from typing import Any, get_type_hints
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
-import guidance.attribution
-import guidance.models
 from guidance.attribution import Attributor
 from guidance.errors import InputError
 from guidance.models import Classifier
-
-_PACKAGES = {package.__name__: package for package in (guidance.models, guidance.attribution)}
+from guidance.trust import find_target
 
 
 def build(node: Any, trusted: Collection[str] = (), **options: Any) -> Any:
     """Build what a configuration names as ``_target_``, with its other keys as arguments.
 
-    A name is called only if it is public in :mod:`guidance.models` or :mod:`guidance.attribution` and makes
-    a module or an attributor, or lies in a package that the caller trusts. No path goes through another
-    module's imports. Nothing else that a configuration names is imported.
+    A name is called only if :func:`guidance.trust.find_target` allows it.
 
     Args:
         node: Plain values; mappings with ``_target_`` are built, from the inside out.
@@ -44,7 +37,7 @@ def build(node: Any, trusted: Collection[str] = (), **options: Any) -> Any:
     name = node["_target_"]
     if unknown := [key for key in arguments if key.startswith("_")]:
         raise InputError(f"the configuration of {name} has the key {unknown[0]}; only _target_ is known here")
-    called = _find(name, trusted)
+    called = find_target(name, trusted)
     try:
         return called(**arguments, **options)
     except InputError:
@@ -104,55 +97,3 @@ def without_start_weights(node: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model's configuration that neither downloads nor reads weights."""
     kept = {key: value for key, value in node.items() if key != "checkpoint"}
     return kept | ({"pretrained": False} if "pretrained" in kept else {})
-
-
-def allowed_names() -> list[str]:
-    """List all names that are built without further trust."""
-    return sorted(
-        f"{package.__name__}.{name}"
-        for package in _PACKAGES.values()
-        for name in package.__all__
-        if _makes_a_part(getattr(package, name))
-    )
-
-
-def _find(name: Any, trusted: Collection[str]) -> Callable[..., Any]:
-    if not isinstance(name, str):
-        raise InputError(f"_target_ must be a name; got {name!r}")
-    if name in allowed_names():
-        package, _, last = name.rpartition(".")
-        found: Callable[..., Any] = getattr(_PACKAGES[package], last)
-        return found
-    packages = [trusted] if isinstance(trusted, str) else trusted
-    if name.partition(".")[0] not in packages:
-        raise InputError(
-            f"the configuration names {name}, which is not built: only what is public in guidance.models and "
-            "guidance.attribution is. If it is yours, trust its package: "
-            f'trusted=["{name.partition(".")[0]}"]'
-        )
-    return _import(name)
-
-
-def _import(name: str) -> Callable[..., Any]:
-    parts = name.split(".")
-    for count in range(len(parts) - 1, 0, -1):
-        try:
-            found: Any = import_module(".".join(parts[:count]))
-        except ModuleNotFoundError as error:
-            if count > 1:
-                continue
-            raise InputError(f"{name} cannot be imported: {error}") from error
-        try:
-            for part in parts[count:]:
-                found = getattr(found, part)
-        except AttributeError as error:
-            raise InputError(f"{name} cannot be imported: {error}") from error
-        if callable(found):
-            return found  # type: ignore[no-any-return]
-    raise InputError(f"{name} is nothing that can be called")
-
-
-def _makes_a_part(value: Any) -> bool:
-    """Say whether a public name is a class of modules or attributors, or a function that returns a module."""
-    made = value if isclass(value) else get_type_hints(value).get("return")
-    return isclass(made) and issubclass(made, nn.Module | Attributor) and not isabstract(made)

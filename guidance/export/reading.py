@@ -1,6 +1,5 @@
 """An exported classifier read back, with torch alone: neither Lightning nor Hydra."""
 
-import json
 from collections.abc import Collection
 from hashlib import file_digest
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from guidance.errors import InputError
 from guidance.export.building import build_attributor, build_classifier
 from guidance.export.exported import DESCRIPTION, FORMAT_VERSION, WEIGHTS, Exported
+from guidance.foreign_text import read_json
 from guidance.models.weights import load_weights_only
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -69,10 +69,7 @@ def load_exported(folder: str | Path, trusted: Collection[str] = ()) -> Exported
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not readable: {error}") from error
+    content = read_json(path)
     version = content.get("format_version") if isinstance(content, dict) else None
     if not isinstance(version, int):
         raise InputError(f"{path} describes no export (key 'format_version' is missing)")

@@ -12,7 +12,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from torch import Tensor
 
-from guidance.figures.writing import write_figure
+from guidance.figures.writing import take_names_literally, write_figure
 from guidance.pareto import pareto_front
 
 _FRONT_COLOUR, _OTHER_COLOUR, _BASELINE_COLOUR = "#c2410c", "#b0b7bf", "#1d4ed8"
@@ -89,6 +89,7 @@ def draw_front(
         axes.margins(0.1)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(title, fontsize=11)
+    take_names_literally(figure)
     figure.draw_without_rendering()  # settles the layout, which the labels' places depend on
     figure.set_layout_engine("none")
     for column, axes in enumerate(panels, start=1):
@@ -110,7 +111,14 @@ def _label_points(axes: Axes, pairs: NDArray[Any], front: Sequence[bool], names:
         for dx, dy in _NUDGES:
             side: Literal["left", "right", "center"] = "left" if dx > 0 else "right" if dx < 0 else "center"
             text = axes.annotate(
-                name, tuple(point), (dx, dy), textcoords="offset points", ha=side, va="center", fontsize=7.5
+                name,
+                tuple(point),
+                (dx, dy),
+                textcoords="offset points",
+                ha=side,
+                va="center",
+                fontsize=7.5,
+                parse_math=False,
             )
             area = text.get_window_extent()
             inside = axes.bbox.x0 < area.x0 and area.x1 < axes.bbox.x1

@@ -1,7 +1,6 @@
 """Start weights: from a file into a model with possibly other classes."""
 
 import logging
-import pickle
 import re
 import warnings
 from collections.abc import Mapping
@@ -11,13 +10,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from guidance.errors import InputError
+from guidance.models.weights_file import refuse_bomb
 
 log = logging.getLogger(__name__)
+
+
+def _number_type(*arguments: Any) -> np.dtype[Any]:
+    """Make a NumPy type of numbers; others can be of any size, and so can a scalar of theirs."""
+    made: np.dtype[Any] = np.dtype(*arguments)
+    if made.kind not in "biuf":
+        raise ValueError(f"it holds a NumPy value that is no number but {str(made)[:40]}")
+    return made
 
 
 # Old training programs kept their accuracy as a NumPy scalar. To make one runs nothing of the file's.
@@ -25,13 +32,16 @@ _SCALAR = np.float64().__reduce__()[0]
 _NUMPY_SCALARS: list[Any] = [
     (_SCALAR, "numpy.core.multiarray.scalar"),  # NumPy 1
     (_SCALAR, "numpy._core.multiarray.scalar"),
-    np.dtype,
+    (_number_type, "numpy.dtype"),
     *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
 ]
 
 
 def load_weights_only(path: Path) -> Any:
-    """Load a file of torch or safetensors that holds tensors, plain data and NumPy scalars only.
+    """Load a file of torch or safetensors that holds tensors, plain data and NumPy numbers only.
+
+    Nothing of the file is run, and it takes no more memory than its size suggests
+    (:func:`guidance.models.weights_file.refuse_bomb`).
 
     Raises:
         InputError: If it is broken, or holds something else, which is named, with what to do.
@@ -39,9 +49,10 @@ def load_weights_only(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        refuse_bomb(path)
         with torch.serialization.safe_globals(_NUMPY_SCALARS):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # whatever torch stumbles on in a damaged file
         foreign = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class) ([\w.]+)", str(error))
         if foreign:
             converted = path.with_name(path.name.split(".")[0] + "_weights.pth")

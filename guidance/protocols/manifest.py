@@ -14,8 +14,10 @@ from torch import Tensor
 from guidance.data import ImageDataset
 from guidance.errors import InputError
 from guidance.files import write_json
+from guidance.foreign_text import read_json
 
 FORMAT_VERSION = 1
+_LARGEST = 2**28  # bytes: some million cells
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,13 @@ class GridManifest:
         Raises:
             InputError: If there is no such file, or it is no manifest of this version.
         """
+        if not path.is_file():
+            raise InputError(f"protocol.manifest: no file {path}")
         try:
-            content = json.loads(path.read_text())
+            content = read_json(path, _LARGEST)
+        except InputError as error:
+            raise InputError(f"protocol.manifest: {error}") from error
+        try:
             version = content.pop("format_version")
             if version != FORMAT_VERSION:
                 raise InputError(
@@ -92,14 +99,11 @@ class GridManifest:
                 models=tuple(content.pop("models")),
                 **content,
             )
-            valid = all(
-                len(grid) == manifest.n**2 and all(0 <= cell.label < len(manifest.classes) for cell in grid)
+            texts = (manifest.split, manifest.labels, *manifest.classes)
+            valid = all(isinstance(text, str) for text in texts) and all(
+                len(grid) == manifest.n**2 and all(_is_valid(cell, len(manifest.classes)) for cell in grid)
                 for grid in grids
             )
-        except FileNotFoundError as error:
-            raise InputError(f"protocol.manifest: no file {path}") from error
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise InputError(f"protocol.manifest: {path} is not readable JSON: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"protocol.manifest: {path} is no manifest of grids: {error}") from error
         if not valid or not grids:
@@ -143,6 +147,12 @@ class GridManifest:
                     "its checksum differs"
                 )
         return torch.tensor(indices).reshape(len(self.grids), self.n * self.n)
+
+
+def _is_valid(cell: Cell, num_classes: int) -> bool:
+    """Say whether a cell's values are of the types that they should be, and its label is that of a class."""
+    texts = isinstance(cell.image, str) and isinstance(cell.checksum, str)
+    return texts and type(cell.label) is int and 0 <= cell.label < num_classes
 
 
 def portable_names(dataset: ImageDataset) -> list[str]:

@@ -1,6 +1,7 @@
 """What protocols found, on one page: numbers, figures, and where each comes from."""
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from guidance.errors import InputError
+from guidance.foreign_text import read_bytes, read_json, read_text
 from guidance.report.page import Cell, Page, Section, Value
 from guidance.report.page.table import draw_table
 
@@ -37,7 +39,7 @@ def protocol_page(folders: Sequence[Path]) -> Page:
         InputError: If a folder holds no results of a protocol.
     """
     found = [(folder, _read(folder)) for folder in folders]
-    models = dict.fromkeys(model["name"] for _, results in found for model in results.get("models", []))
+    models = dict.fromkeys(str(model["name"]) for _, results in found for model in results["models"])
     page = Page("Is the map to be trusted?", f"Models: {', '.join(models)}")
     for folder, results in found:
         _fill(page.section(_title(results)), folder, results)
@@ -53,14 +55,14 @@ def _read(folder: Path) -> dict[str, Any]:
     path = folder / "results.json"
     if not path.is_file():
         raise InputError(f"{folder} is no output folder of a protocol: it has no results.json")
-    try:
-        results: dict[str, Any] = json.loads(path.read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not readable JSON: {error}") from error
+    results: Any = read_json(path)
     if not isinstance(results, dict) or "protocol" not in results:
         raise InputError(
             f"{path} is not of a protocol, but of another evaluation: its key 'protocol' is missing"
         )
+    models = results.setdefault("models", [])
+    if not isinstance(models, list) or not all(isinstance(one, dict) and "name" in one for one in models):
+        raise InputError(f"{path} is damaged: its 'models' is no list of what has a name")
     return results
 
 
@@ -77,12 +79,19 @@ def _fill(section: Section, folder: Path, results: Mapping[str, Any]) -> None:
     for path in [*sorted(folder.glob("*.png")), *sorted(folder.glob("*/*.png"))]:
         stem = path.parent.name if path.parent != folder else path.stem.split("_")[0]
         caption = _CAPTIONS.get(stem, "")
-        section.figure(path, f"{path.relative_to(folder).as_posix()}. {caption}".strip())
+        name = path.relative_to(folder).as_posix()
+        try:
+            section.figure(read_bytes(path), f"{name}. {caption}".strip())
+        except (ValueError, InputError) as error:
+            section.text(f"{name} is not shown: {error}.")
     for key, rows in tables.items():
         _folded(section, key, rows)
     for path in sorted(folder.glob("*.csv")):
-        with path.open(newline="") as file:
-            read = list(csv.DictReader(file))
+        try:
+            read = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+        except (csv.Error, InputError) as error:
+            section.text(f"{path.name} is not shown: {error}.")
+            continue
         if len(read) > _MOST_ROWS:
             section.text(f"{path.name} has {len(read)} rows, too many to show here.")
         elif read:

@@ -21,6 +21,7 @@ from guidance.protocols.page import PAGE, protocol_page
 from guidance.protocols.protocol import ComparedModel, Evaluation, Protocol
 from guidance.results import provenance
 from guidance.run import quiet_lightning
+from guidance.stored_config import stored_config
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def _from_checkpoint(
     config: DictConfig, path: Path, datamodule: GuidanceDataModule, one: bool
 ) -> tuple[DictConfig, Classifier]:
     content = read_checkpoint(path)
-    own = OmegaConf.create(content["guidance"]["config"])
+    own = OmegaConf.create(stored_config(content, path, config.trusted))
     if OmegaConf.to_container(config.attributor) != OmegaConf.to_container(own.attributor) and one:
         raise InputError(
             "a protocol names its attributions in protocol.attributors; attributor=... has no part"

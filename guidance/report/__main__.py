@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from guidance.command_line import PlainParser, one_line_errors
+from guidance.printable import printable
 
 _DESCRIPTION = """\
 Merge the runs of a study: Pareto fronts, hypervolumes, means over seeds, maps. Writes report.html,
@@ -57,6 +58,7 @@ def _report(arguments: Sequence[str]) -> int:
         gallery_checkpoints=options.gallery_checkpoints,
         gallery_seed=options.gallery_seed,
         data_root=options.data_root,
+        trusted=options.trusted,
     )
     if options.wandb:
         from guidance.report.wandb_report import log_report
@@ -74,14 +76,16 @@ def _select(arguments: Sequence[str]) -> int:
     options = _select_parser().parse_args(arguments)
     from guidance.report.selection import print_selection, select
 
-    selections = select(options.runs, options.max_f1_drop, options.group_by, options.data_root)
+    selections = select(
+        options.runs, options.max_f1_drop, options.group_by, options.data_root, options.trusted
+    )
     print_selection(Console(), selections, options.max_f1_drop)
     return 0 if all(selection.chosen for selection in selections) else 1
 
 
 def _say(console: Console, text: str) -> None:
     # One line, however long, so that a path in it can be copied.
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _report_parser() -> argparse.ArgumentParser:
@@ -140,6 +144,13 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--data-root", metavar="DIR", type=Path, help="where the data set is, if it was moved"
+    )
+    parser.add_argument(
+        "--trusted",
+        metavar="PACKAGES",
+        type=lambda text: [name for name in text.split(",") if name],
+        default=[],
+        help="packages of your own that checkpoints may name, e.g. my_networks",
     )
     return parser
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,15 +15,18 @@ from torch import Tensor
 
 from guidance.building import build_data, build_module, build_trainer
 from guidance.checkpoint import load_weights, read_checkpoint
+from guidance.command_line import CONFIG_DIR
 from guidance.data import Batch, GuidanceDataModule
 from guidance.errors import InputError
 from guidance.explained_pairs import choose_pairs, explain_pairs
 from guidance.files import write_json
+from guidance.foreign_text import read_json
 from guidance.maps import energy_in_mask
 from guidance.module import GuidedClassifier
 from guidance.progress import progress_over
 from guidance.report.run import Metrics, Point
 from guidance.run import evaluate_splits, quiet_lightning
+from guidance.stored_config import stored_config
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +59,12 @@ class Checkpoints:
 
     Args:
         data_root: Replaces ``data.root`` where a configuration has one: the folder may be elsewhere now.
+        trusted: Packages of one's own that checkpoints may name, see :func:`guidance.trust.find_target`.
     """
 
-    def __init__(self, data_root: str | Path | None = None) -> None:
+    def __init__(self, data_root: str | Path | None = None, trusted: Collection[str] = ()) -> None:
         self.data_root = data_root
+        self.trusted = trusted
         self._opened: dict[str, GuidanceDataModule] = {}
         self._pairs: dict[tuple[str, int, int], tuple[Batch, Tensor] | None] = {}
         quiet_lightning()
@@ -115,7 +120,7 @@ class Checkpoints:
         if not path.is_file():
             raise InputError(f"no file {path}")
         content = read_checkpoint(path)
-        config = OmegaConf.create(content["guidance"]["config"])
+        config = OmegaConf.create(stored_config(content, path, self.trusted))
         if self.data_root is not None and "root" in config.data:
             config.data.root = str(self.data_root)
         opened = _evaluated_data(config)
@@ -127,8 +132,8 @@ class Checkpoints:
         parts = OmegaConf.create({key: config[key] for key in ("model", "attributor", "seed")})
         module = build_module(parts, datamodule, start_weights=False)
         load_weights(module, content)
-        trainer = cast("dict[str, Any]", OmegaConf.to_container(config.trainer, resolve=True))
-        config.trainer = trainer | _ANY_DEVICE
+        config.trainer = OmegaConf.load(CONFIG_DIR / "trainer" / "cpu.yaml")
+        config.trainer.update(_ANY_DEVICE | {"precision": config.get("precision", "32-true")})
         return module, datamodule, build_trainer(config, [], []), opened
 
 
@@ -169,7 +174,10 @@ def add_test_metrics(points: Sequence[Point], checkpoints: Checkpoints) -> list[
 def _keep(point: Point, found: Metrics) -> None:
     """Write test metrics into the run's ``front.json``, where the run itself would have put them."""
     path = point.run.folder / "pareto" / "front.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
+    if path.parent.resolve() != path.parent:
+        log.warning("%s: test metrics are not kept: it lies outside the run's folder", path)
+        return
+    content = read_json(path)
     for entry in content["front"]:
         if entry["checkpoint"] == point.checkpoint:
             entry["test"] = found

@@ -17,7 +17,7 @@ NOT_COMPARED = (
     "data.module.seed",
     "data.module.augmentation.seed",
     # Where things are, how fast they go and what is shown: nothing that changes a number by much.
-    *("ckpt_path", "test_front", "paths", "logger", "hydra"),
+    *("ckpt_path", "test_front", "paths", "logger", "hydra", "trusted"),
     *("callbacks.last", "callbacks.best", "callbacks.pareto", "callbacks.gallery"),
     *("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.enable_progress_bar"),
     *("trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.num_sanity_val_steps"),

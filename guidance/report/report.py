@@ -53,6 +53,7 @@ def make_report(
     gallery_checkpoints: int = 24,
     gallery_seed: int = 0,
     data_root: Path | None = None,
+    trusted: Sequence[str] = (),
 ) -> tuple[Study, list[Verdict], list[Summary]]:
     """Write ``report.html``, ``report.json``, ``points.csv`` and ``summary.csv``.
 
@@ -65,6 +66,7 @@ def make_report(
         gallery_checkpoints: Of each front, at most so many checkpoints have maps, drawn by the seed.
         gallery_seed: Chooses the images.
         data_root: Where the data set is now, if not where the runs found it.
+        trusted: Packages of one's own that checkpoints may name.
 
     Returns:
         The study, the verdict on each configuration, and the means over seeds.
@@ -77,7 +79,7 @@ def make_report(
             raise InputError(f"--{name} must be at least 0; got {value}")
     check_f1_drop(max_f1_drop)
     study = read_study(folders, group_by)
-    checkpoints = Checkpoints(data_root)
+    checkpoints = Checkpoints(data_root, trusted)
     problems = add_test_metrics(evaluated_points(study, max_f1_drop), checkpoints)
     verdicts = [judge(one, max_f1_drop) for one in study.configurations if not one.is_baseline]
     summaries = summarize(study)

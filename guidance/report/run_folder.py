@@ -1,17 +1,19 @@
 """Reading run folders: finished ones as they are, and of the others what is missing."""
 
 import csv
-import json
+import io
 import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from guidance.errors import InputError
+from guidance.foreign_text import read_json, read_text, read_yaml
+from guidance.printable import one_line
 from guidance.report.run import OBJECTIVES, Metrics, Point, Run, UnfinishedRun
+
+_LARGEST_CURVES = 2**28  # bytes of metrics.csv
 
 
 class BrokenRun(Exception):  # noqa: N818 - a finding, which is reported
@@ -47,7 +49,7 @@ def find_runs(folders: Iterable[str | Path]) -> tuple[list[Run], list[Unfinished
             unfinished.append(UnfinishedRun(path, str(error)))
     names = _short_names([run.folder for run in runs])
     for run, name in zip(runs, names, strict=True):
-        run.name = name
+        run.name = one_line(name)
     return runs, unfinished
 
 
@@ -79,7 +81,7 @@ def read_run(folder: Path) -> Run:
     try:
         points = [_read_point(run, entry, kept=True) for entry in front["front"]]
         points += [_read_point(run, entry, kept=False) for entry in front["dominated"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BrokenRun(f"pareto/front.json is not one of this project's: {error!r}") from error
     if not points:
         raise BrokenRun("pareto/front.json has no epoch in which F1, EPG and IoU could all be measured")
@@ -120,9 +122,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BrokenRun(f"{path.name} is missing: the run stopped before training")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BrokenRun(f"{path.name} is broken: {str(error).splitlines()[0]}") from error
+        content = read_yaml(path)
+    except InputError as error:
+        raise BrokenRun(f"{path.name} is broken: {error}") from error
     if not isinstance(content, dict):
         raise BrokenRun(f"{path.name} is broken: it holds no keys")
     return content
@@ -132,8 +134,8 @@ def _read_json(path: Path, meaning: str) -> dict[str, Any]:
     if not path.is_file():
         raise BrokenRun(f"{path.name} is missing: {meaning}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = read_json(path)
+    except InputError as error:
         raise BrokenRun(f"{path.name} is broken: {error}") from error
     if not isinstance(content, dict):
         raise BrokenRun(f"{path.name} is broken: it holds no keys")
@@ -164,10 +166,12 @@ def _read_command(path: Path) -> str:
     if not path.is_file():
         return ""
     try:
-        overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        overrides = read_yaml(path)
+    except InputError:
         return ""
-    return shlex.join(["python", "train.py", *map(str, overrides)]) if isinstance(overrides, list) else ""
+    if not isinstance(overrides, list):
+        return ""
+    return one_line(shlex.join(["python", "train.py", *map(str, overrides)]))
 
 
 def _read_curves(path: Path) -> list[dict[str, float]]:
@@ -175,8 +179,8 @@ def _read_curves(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     rows = []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        for row in csv.DictReader(file):
+    try:
+        for row in csv.DictReader(io.StringIO(read_text(path, _LARGEST_CURVES), newline="")):
             numbers = {}
             for key, text in row.items():
                 try:
@@ -184,6 +188,8 @@ def _read_curves(path: Path) -> list[dict[str, float]]:
                 except (TypeError, ValueError):
                     continue
             rows.append(numbers)
+    except (csv.Error, InputError) as error:
+        raise BrokenRun(f"{path.name} is broken: {error}") from error
     return rows
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from guidance.printable import printable
 from guidance.report.checkpoints import Checkpoints, add_test_metrics
 from guidance.report.comparison import Choice, choose
 from guidance.report.report import check_f1_drop, read_study
@@ -35,6 +36,7 @@ def select(
     max_f1_drop: float = 0.01,
     group_by: Sequence[str] = (),
     data_root: Path | None = None,
+    trusted: Sequence[str] = (),
 ) -> list[Selection]:
     """Choose the checkpoint with the highest EPG on val whose F1 on val keeps up with its baseline's.
 
@@ -43,6 +45,7 @@ def select(
         max_f1_drop: How much lower its F1 may be, as a fraction.
         group_by: See :func:`~guidance.report.configuration.configuration_key`.
         data_root: Where the data set is now, should a checkpoint have to be evaluated on test.
+        trusted: Packages of one's own that it may name then.
 
     Returns:
         One selection for each data set and attributor: EPG is only comparable within them.
@@ -59,7 +62,7 @@ def select(
         if choices:
             best = max(choices, key=lambda choice: choice.point.metrics["val/epg"])
             points = [point for point in (best.point, best.baseline.point) if point is not None]
-            problems = add_test_metrics(points, Checkpoints(data_root))
+            problems = add_test_metrics(points, Checkpoints(data_root, trusted))
             selections.append(Selection([one.name for one in compared], best, " ".join(problems)))
             continue
         if not compared:
@@ -108,4 +111,4 @@ def print_selection(console: Console, selections: Sequence[Selection], max_f1_dr
 
 def _say(console: Console, text: str) -> None:
     if text:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(text), markup=False, highlight=False, soft_wrap=True)

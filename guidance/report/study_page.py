@@ -205,8 +205,8 @@ def _runs(section: Section, runs: Sequence[Run], folder: Path) -> None:
     rows = []
     for number, run in enumerate(runs):
         picture = run.folder / "gallery" / "before_after.png"
-        link = os.path.relpath(picture, folder) if picture.is_file() else ""
-        name = Cell(run.name, link=os.path.relpath(run.folder, folder))
+        link = _link(picture, folder) if picture.is_file() else ""
+        name = Cell(run.name, link=_link(run.folder, folder))
         rows.append(
             [
                 name,
@@ -219,6 +219,12 @@ def _runs(section: Section, runs: Sequence[Run], folder: Path) -> None:
     section.text("The commands that started them:")
     commands = [f"# {run.name}\n{run.command or '# not started from the command line'}" for run in runs]
     section.code("\n\n".join(commands))
+
+
+def _link(path: Path, folder: Path) -> str:
+    """Return a path as a link from a page in a folder: a colon in a name makes no scheme of it."""
+    link = os.path.relpath(path, folder)
+    return f"./{link}" if ":" in link else link
 
 
 def _left_out(section: Section, study: Study, problems: Sequence[str]) -> None:

@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 
 from guidance.command_line import CONFIG_DIR
 from guidance.errors import InputError
-from guidance.export.building import allowed_names, build, build_classifier
+from guidance.export.building import build, build_classifier
 from guidance.models import Classifier, bcos_small
+from guidance.trust import NETWORKS, allowed_names, targets
 
 SMALL = {"_target_": "guidance.models.bcos_small", "width": 4}
 
@@ -59,19 +60,11 @@ def test_hydra_s_other_keys_are_refused(key: str) -> None:
 
 
 def test_every_configuration_names_only_what_is_allowed() -> None:
-    allowed = set(allowed_names())
-
-    def targets(node: Any) -> list[str]:
-        if not isinstance(node, dict):
-            return []
-        return [v for k, v in node.items() if k == "_target_"] + [
-            t for v in node.values() for t in targets(v)
-        ]
-
+    allowed = set().union(*map(allowed_names, NETWORKS))
     paths = [*CONFIG_DIR.glob("model/*.yaml"), *CONFIG_DIR.glob("attributor/*.yaml")]
     assert len(paths) > 40
     for path in paths:
-        found = targets(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+        found = list(targets(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
         assert found
         assert set(found) <= allowed, path.name
 
@@ -89,7 +82,7 @@ def test_a_network_of_one_s_own_is_built_if_its_package_is_trusted() -> None:
         assert isinstance(model, Classifier)
         assert model.layers["final"] == "network.layer4"
         for others in (["torch"], "torchvision_and_more"):
-            with pytest.raises(InputError, match=r'trusted=\["torchvision"\]'):
+            with pytest.raises(InputError, match=r"trusted=\[torchvision\]"):
                 build(node, others, num_classes=2)
 
 

@@ -31,7 +31,7 @@ def change(folder: Path, **values: Any) -> None:
         ({"classes": "ab"}, "'classes' is missing or of a wrong type"),
         ({"weights_sha256": None}, "'weights_sha256' is missing"),
         ({"classes": ["a", "b", "c"]}, "the weights belong to another model"),
-        ({"model": {"_target_": "os.system", "command": "exit"}}, "names os.system, which is not built"),
+        ({"model": {"_target_": "os.system", "command": "exit"}}, "names 'os.system', which is not built"),
         ({"model": {}}, "makes no guidance.models.Classifier"),
         ({"attributor": NODE | {"num_classes": 2}}, "makes no guidance.attribution.Attributor"),
         ({"attributor": BCOS | {"layer": "mid9"}}, "unknown layer 'mid9'"),

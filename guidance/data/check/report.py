@@ -15,6 +15,7 @@ from rich.text import Text
 from guidance.data.check.summary import SplitSummary, counted
 from guidance.data.image_dataset import ImageDataset
 from guidance.files import write_atomically
+from guidance.printable import printable
 
 _CLASSES_SHOWN = 100
 
@@ -143,7 +144,7 @@ def print_verdict(console: Console, problems: Sequence[str], warnings: Sequence[
 
 def _say(console: Console, text: str, style: str = "") -> None:
     # One line, however long, so that a path in it can be copied.
-    console.print(Text(text, style), soft_wrap=True)
+    console.print(Text(printable(text), style), soft_wrap=True)
 
 
 def as_json(

@@ -17,11 +17,14 @@ from guidance.data.folder.source import AnnotationSource
 from guidance.data.folder.split_names import split_of_folders
 from guidance.data.labelled_object import LabelledObject
 from guidance.errors import InputError
+from guidance.foreign_text import read_text
+from guidance.printable import is_name
 
 HEADER = ("image", "class", "xmin", "ymin", "xmax", "ymax")
 """The columns; pixels count from 0 and boxes are half-open."""
 
 _NAME = "annotations.csv"
+_LARGEST = 2**30  # bytes: some ten million boxes
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,7 @@ def read_csv(path: Path) -> tuple[list[CsvRow], list[Skipped]]:
     Raises:
         InputError: Naming the file, if it cannot be read, is not UTF-8, has another header or no row.
     """
-    try:
-        reader = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}; it must be a CSV file in UTF-8") from error
+    reader = csv.reader(io.StringIO(read_text(path, _LARGEST), newline=""), strict=True)
     rows: list[CsvRow] = []
     skipped: list[Skipped] = []
     try:
@@ -87,6 +87,8 @@ def _row(cells: list[str], where: str) -> CsvRow | Skipped:
     image, name, *corners = (cell.strip() for cell in cells)
     if not image:
         return Skipped("object", "its row names no image", where)
+    if name and not is_name(name):
+        return Skipped("object", "the name of its class has control characters", where)
     if not name:
         if any(corners):
             return Skipped("object", "its row has a box but no class", where)

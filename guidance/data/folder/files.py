@@ -10,6 +10,7 @@ from unicodedata import normalize
 
 from guidance.data.annotation import Skipped
 from guidance.errors import InputError
+from guidance.printable import is_name, printable
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"))
 """What tells an image file, in any case."""
@@ -25,7 +26,8 @@ class FileTree:
         root: The folder.
         images: The image files, sorted.
         others: The other files, sorted.
-        skipped: Folders that cannot be read, and images whose names are not UTF-8.
+        skipped: Folders that cannot be read, links that lead nowhere, and files whose names are not UTF-8 or
+            have control characters.
 
     Args:
         root: The folder.
@@ -107,13 +109,20 @@ class FileTree:
                 if entry.name.startswith(".") or entry.name == "__MACOSX":
                     continue
                 path = posixpath.join(folder, entry.name)
-                if entry.is_dir():
-                    (linked if entry.is_symlink() else folders).append(path)
-                elif not entry.is_file():
+                where = _printable(str(self.root / path))
+                try:
+                    is_folder, is_file = entry.is_dir(), entry.is_file()
+                except OSError:  # a link that leads to itself
+                    self.skipped.append(Skipped("image", "its link leads nowhere", where))
                     continue
-                elif path != _printable(path):
-                    where = _printable(str(self.root / path))
+                if is_folder:
+                    (linked if entry.is_symlink() else folders).append(path)
+                elif not is_file:
+                    continue
+                elif path != path.encode("utf-8", "backslashreplace").decode():
                     self.skipped.append(Skipped("image", "its name is not UTF-8; rename it", where))
+                elif not is_name(path):
+                    self.skipped.append(Skipped("image", "its name has control characters; rename it", where))
                 else:
                     yield path
 
@@ -124,4 +133,4 @@ def composed(path: str) -> str:
 
 
 def _printable(path: str) -> str:
-    return path.encode("utf-8", "backslashreplace").decode()
+    return printable(path.encode("utf-8", "backslashreplace").decode())

@@ -10,12 +10,14 @@ from guidance.data.folder.source import AnnotationSource
 from guidance.data.folder.split_names import SPLITS, split_of_folders
 from guidance.data.splits import check_fraction, seeded_split
 from guidance.errors import InputError, unknown_name
+from guidance.foreign_text import read_text
 
 SPLIT_BY = ("auto", "lists", "folders", "fraction")
 
 UNLABELLED = "it has no annotation"
 """Why an image is skipped of which no annotation file says anything."""
 
+_LARGEST = 2**28  # bytes of a list of images
 _LIST_FOLDERS = ("", "splits/", "ImageSets/Main/")
 
 
@@ -114,10 +116,7 @@ def _by_lists(tree: FileTree, lists: Mapping[str, str]) -> Division:
     skipped = []
     for split, file in lists.items():
         path = tree.root / file
-        try:
-            lines = path.read_bytes().decode("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read {path}: {error}; it must be UTF-8 text") from error
+        lines = read_text(path, _LARGEST).splitlines()
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue

@@ -11,7 +11,10 @@ from guidance.data.folder.record import ImageRecord
 from guidance.data.folder.source import AnnotationSource
 from guidance.data.folder.yolo_names import FILES, read_yolo_names
 from guidance.data.labelled_object import LabelledObject
+from guidance.errors import InputError
+from guidance.foreign_text import read_text
 
+_LARGEST = 2**24  # bytes of an image's file
 _NO_LABELS = {*FILES, "train.txt", "val.txt", "test.txt"}
 
 
@@ -95,7 +98,7 @@ class YoloSource(AnnotationSource):
             return Skipped("image", "another image has the same annotation file", str(self._root / image))
         path = self._root / self._files[image]
         try:
-            text = path.read_bytes().decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError):
+            text = read_text(path, _LARGEST)
+        except InputError:
             return Skipped("image", "its annotation file cannot be read", str(path))
         return read_yolo(text, self._names, str(path))

@@ -5,6 +5,8 @@ from pathlib import Path
 import yaml
 
 from guidance.errors import InputError
+from guidance.foreign_text import read_text
+from guidance.printable import is_name
 
 FILES = ("classes.txt", "data.yaml", "dataset.yaml")
 """Where the names may be, in the root."""
@@ -36,20 +38,13 @@ def read_yolo_names(root: Path) -> dict[int, str]:
     return found[first]
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the class names in {path}: {error}; it must be UTF-8 text") from error
-
-
 def _from_text(path: Path) -> dict[int, str]:
-    lines = _read(path).rstrip().splitlines()
+    lines = read_text(path).rstrip().splitlines()
     return _checked(dict(enumerate(line.strip() for line in lines)), path)
 
 
 def _from_yaml(path: Path) -> dict[int, str]:
-    text = _read(path)
+    text = read_text(path)
     try:
         # This loader makes nothing but text, lists and dicts: a class may be called `no` or `1.10`.
         content = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
@@ -66,9 +61,9 @@ def _from_yaml(path: Path) -> dict[int, str]:
 
 
 def _checked(names: dict[int, object], path: Path) -> dict[int, str]:
-    checked = {number: name for number, name in names.items() if isinstance(name, str) and name.strip()}
+    checked = {number: name for number, name in names.items() if isinstance(name, str) and is_name(name)}
     if len(checked) < len(names) or not names:
-        raise InputError(f"{path} must give every class a name, and at least one class")
+        raise InputError(f"{path} must give every class a name that can be printed, and at least one class")
     if len(set(checked.values())) < len(checked):
         twice = next(name for name in checked.values() if list(checked.values()).count(name) > 1)
         raise InputError(f"{path} names the class '{twice}' twice")

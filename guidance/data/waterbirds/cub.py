@@ -10,6 +10,7 @@ from guidance.data.boxes import Box
 from guidance.data.image_file import read_image
 from guidance.data.relative_path import leaves_folder
 from guidance.errors import InputError
+from guidance.foreign_text import read_text
 
 IMAGES = "images.txt"
 BOXES = "bounding_boxes.txt"
@@ -167,12 +168,9 @@ def read_segmentation(path: Path, size: tuple[int, int]) -> Tensor:
 def _lines(path: Path, count: int, content: str) -> Iterator[tuple[list[str], str]]:
     """Yield the fields of each line that is not blank, and where the line is."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(
-            f"cannot read {path}: {reason}. It must be in the folder of CUB-200-2011 beside {IMAGES}"
-        ) from error
+        text = read_text(path)
+    except InputError as error:
+        raise InputError(f"{error}. It must be in the folder of CUB-200-2011 beside {IMAGES}") from error
     for number, line in enumerate(text.split("\n"), start=1):
         # File names may hold spaces; they come last.
         fields = line.strip().split(maxsplit=count - 1)
