@@ -3,7 +3,9 @@
 import pickle
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any, cast
 
 import torch
@@ -60,6 +62,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def newest_readable(folder: Path) -> Path | None:
+    """Return the checkpoint of a run's folder that is the furthest of those that can be read, if any."""
+    found: list[tuple[int, Path]] = []
+    for path in [*folder.glob("checkpoints/*.ckpt"), *folder.glob("pareto/*.ckpt")]:
+        with suppress(InputError):
+            found.append((int(read_checkpoint(path)["global_step"]), path))
+    return max(found)[1] if found else None
+
+
 def load_weights(module: GuidedClassifier, content: dict[str, Any]) -> None:
     """Put a checkpoint's weights and IoU threshold into a module.
 
@@ -93,6 +104,14 @@ def named_checkpoints(arguments: Iterable[str]) -> list[str]:
         raise InputError(f"cannot read {given[-1]}: no sweep over checkpoints; run one command for each")
     value = override.value()
     return [str(name) for name in (value if isinstance(value, list) else [value]) if name is not None]
+
+
+def checkpoint_override(path: Path) -> str:
+    """Return ``ckpt_path=FILE`` as a shell takes it, whatever signs of Hydra's the name has."""
+    if re.fullmatch(r"[\w./-]+", str(path)):
+        return f"ckpt_path={path}"
+    override = "ckpt_path='{}'".format(str(path).replace("'", "\\'"))
+    return quote(override) if re.search(r'["$`\\!]', override) else f'"{override}"'
 
 
 def checkpoint_paths(names: str | Sequence[str], program: str = "evaluate.py") -> list[Path]:

@@ -23,12 +23,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write ``checkpoint`` to ``path``, atomically.
 
         Raises:
+            WriteError: Naming the path, if the system refuses, as on a full disk; an older file is whole then.
             TypeError: If ``storage_options`` are given; there are none.
         """
         if storage_options is not None:
             raise TypeError(f"{type(self).__name__} has no storage_options; got {storage_options!r}")
         with replacing(path) as temporary:
-            torch.save(checkpoint, temporary)
+            _save(checkpoint, temporary)
 
     def load_checkpoint(
         self,
@@ -43,3 +44,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             pickle.UnpicklingError: If the file holds more than tensors and plain data.
         """
         return super().load_checkpoint(path, map_location=map_location, weights_only=True)
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Save to a file; where the system refuses, its own error reaches the caller."""
+    try:
+        # Into a file that Python opened: torch's own writer would not tell why it failed.
+        with path.open("wb") as file:
+            torch.save(checkpoint, file)
+    except RuntimeError as error:
+        # The writer complains once more when it is closed.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise

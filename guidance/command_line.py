@@ -1,6 +1,7 @@
 """What all commands share: overrides checked before Hydra runs, errors in one line."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -153,12 +154,37 @@ def one_line_errors() -> Iterator[None]:
 
 
 def input_error(error: BaseException | None) -> str | None:
-    """Return the message of the :class:`InputError` that an error is or was caused by, if any."""
+    """Return the message of the :class:`InputError` that an error is or was caused by, if any.
+
+    What is said of processes that died, of loaders or of other devices, counts as one.
+    """
     while error is not None:
         if isinstance(error, InputError):
             # A data loader's worker prefixes the message with its traceback.
             return str(error).strip().rpartition("InputError: ")[2]
+        if isinstance(error, RuntimeError) and (died := _of_dead_process(str(error))):
+            return died
         error = error.__cause__ or error.__context__
+    return None
+
+
+def _of_dead_process(message: str) -> str | None:
+    """Say what a loader's or torch.distributed's message about another process means."""
+    if re.match(r"DataLoader worker .*(killed by signal|exited unexpectedly)", message):
+        what = message.split(". ")[0].split(", ")[0]
+        if "Bus error" in message or "shared memory" in message:
+            return (
+                f"{what}: /dev/shm is full. Enlarge it (docker run --shm-size=8g), or set data.num_workers=0"
+            )
+        return (
+            f"{what}. Most often the system ran out of memory and killed it: lower data.num_workers or "
+            "data.batch_size"
+        )
+    if "Connection closed by peer" in message or "Connection reset by peer" in message:
+        return (
+            "another process of this run died. Its own message says why; if there is none, the system killed "
+            "it, most often because memory ran out"
+        )
     return None
 
 

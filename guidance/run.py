@@ -4,6 +4,8 @@ import json
 import logging
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,13 @@ from pytorch_lightning.utilities import rank_zero_only
 from guidance.baseline import start_from_baseline
 from guidance.building import build_data, build_module, build_part, build_trainer
 from guidance.callbacks import ParetoCheckpoint
-from guidance.checkpoint import checkpoint_paths, load_weights, read_checkpoint
+from guidance.checkpoint import (
+    checkpoint_override,
+    checkpoint_paths,
+    load_weights,
+    newest_readable,
+    read_checkpoint,
+)
 from guidance.data import GuidanceDataModule
 from guidance.data.check import quick_check
 from guidance.errors import InputError, unknown_name
@@ -68,16 +76,19 @@ def train(config: DictConfig) -> dict[str, Any]:
         for logger in loggers:
             logger.log_hyperparams(module.config)
         metrics_csv.rewind(_check_fits(module, checkpoint) if checkpoint else 0)
-        before = _evaluate_start(
-            config, trainer, module, datamodule, output_dir, resumed=checkpoint is not None
-        )
-        trainer.fit(module, datamodule, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
-        after = evaluate_splits(trainer, module, datamodule, _SPLITS)
-        results = after | {f"before/{k}": v for k, v in (before or {}).items()} | provenance(config.seed)
-        if config.test_front:
-            _test_front(trainer, module, datamodule, callbacks)
+        with _says_how_to_go_on(output_dir):
+            before = _evaluate_start(
+                config, trainer, module, datamodule, output_dir, resumed=checkpoint is not None
+            )
+            start = str(checkpoint) if checkpoint else None
+            trainer.fit(module, datamodule, ckpt_path=start, weights_only=True)
+            after = evaluate_splits(trainer, module, datamodule, _SPLITS)
+            results = after | {f"before/{k}": v for k, v in (before or {}).items()} | provenance(config.seed)
+            if config.test_front:
+                _test_front(trainer, module, datamodule, callbacks)
+            if trainer.is_global_zero:
+                write_json(output_dir / "results.json", results)  # last: a run that has it is finished
         if trainer.is_global_zero:
-            write_json(output_dir / "results.json", results)  # last: a run that has it is finished
             print_table(after, before)
             log.info("results: %s", output_dir)
             for picture in sorted(output_dir.glob("*/*.png")):
@@ -147,9 +158,32 @@ def _refuse_untrainable(config: DictConfig) -> None:
 
 def _check_fits(module: GuidedClassifier, checkpoint: Path) -> int:
     """Refuse to resume from another project's or model's checkpoint; return its number of steps."""
-    content = read_checkpoint(checkpoint)
+    try:
+        content = read_checkpoint(checkpoint)
+    except InputError as error:
+        other = newest_readable(checkpoint.parent.parent)
+        if other is None:
+            raise
+        raise InputError(
+            f"{error}. Go on from the newest of this run that is: {checkpoint_override(other)}"
+        ) from error
     load_weights(module, content)
     return int(content["global_step"])
+
+
+@contextmanager
+def _says_how_to_go_on(output_dir: Path) -> Iterator[None]:
+    """Where an error stops a run that has a checkpoint, say how to continue it."""
+    try:
+        yield
+    except Exception:
+        last = output_dir / "checkpoints" / "last.ckpt"
+        if last.is_file():
+            rank_zero_only(log.error)(
+                "the run stopped. When the cause is gone, go on with the same command and %s",
+                checkpoint_override(last),
+            )
+        raise
 
 
 # Evaluation -------------------------------------------------------------------------------------------------
