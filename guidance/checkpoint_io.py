@@ -23,7 +23,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write ``checkpoint`` to ``path``, atomically.
 
         Raises:
-            WriteError: Naming the path, if the system refuses, as on a full disk; an older file is whole then.
+            WriteError: Naming the path, if the system refuses, as on a full disk; an older file stays.
             TypeError: If ``storage_options`` are given; there are none.
         """
         if storage_options is not None:

@@ -54,8 +54,8 @@ def _unwritten(path: Path, error: OSError) -> WriteError:
     if isinstance(error, WriteError):
         return error
     made = WriteError(
-        f"cannot write {path}: {error.strerror or error}. Its folder must be writable and its disk have room; "
-        "an earlier file of that name is unharmed"
+        f"cannot write {path}: {error.strerror or error}. Its folder must be writable and its disk have "
+        "room; an earlier file of that name is unharmed"
     )
     made.strerror = error.strerror
     return made

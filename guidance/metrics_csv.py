@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 class MetricsCSV(Logger):
     """Rows of ``metrics.csv``: epoch, step, and whatever was logged at that step; empty where nothing was.
 
-    Rows are appended; only a metric with a new name rewrites the file, atomically. A row that cannot be written,
-    on a full disk say, does not stop the run: a warning says so, and all rows are written as soon as it is
-    possible again.
+    Rows are appended; only a metric with a new name rewrites the file, atomically. A row that cannot be
+    written, on a full disk say, does not stop the run: a warning says so, and all rows are written as soon as
+    it is possible again.
 
     Args:
         path: The file. A resumed run continues it (see :meth:`rewind`).
