@@ -45,16 +45,20 @@ class FullDisk(Fault):
         self.path.with_name(self.path.name + ".tmp").symlink_to("/dev/full")
 
 
-class Vanish(Fault):
-    """Files disappear."""
+class Lose(Fault):
+    """Files disappear, or lose their second half."""
 
-    def __init__(self, step: int, paths: list[str]) -> None:
+    def __init__(self, step: int, paths: list[str], half: bool = False) -> None:
         super().__init__(step)
         self.paths = [Path(path) for path in paths]
+        self.half = half
 
     def strike(self) -> None:
         for path in self.paths:
-            path.unlink()
+            if self.half:
+                path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+            else:
+                path.unlink()
 
 
 class KillWorker(Fault):
