@@ -64,11 +64,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def newest_readable(folder: Path) -> Path | None:
     """Return the checkpoint of a run's folder that is the furthest of those that can be read, if any."""
-    found: list[tuple[int, Path]] = []
+    found: dict[Path, int] = {}
+    # Of the same step, those in checkpoints/ were written later and know more of the run.
     for path in [*folder.glob("checkpoints/*.ckpt"), *folder.glob("pareto/*.ckpt")]:
         with suppress(InputError):
-            found.append((int(read_checkpoint(path)["global_step"]), path))
-    return max(found)[1] if found else None
+            found[path] = int(read_checkpoint(path)["global_step"])
+    return max(found, key=lambda path: found[path]) if found else None
 
 
 def load_weights(module: GuidedClassifier, content: dict[str, Any]) -> None:

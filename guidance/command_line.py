@@ -1,6 +1,7 @@
 """What all commands share: overrides checked before Hydra runs, errors in one line."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -35,7 +36,8 @@ def check_overrides(config_name: str, arguments: list[str], config_dir: Path = C
         config_dir: The folder of the configuration files.
 
     Raises:
-        InputError: Naming the override that is wrong, the nearest right name and all right ones.
+        InputError: Naming the override that is wrong, the nearest right name and all right ones; or the
+            folder of the run, if nothing may be written there.
     """
     register_resolvers()
     register_experiments(arguments)
@@ -62,9 +64,23 @@ def check_overrides(config_name: str, arguments: list[str], config_dir: Path = C
         for override in parsed:
             _check_key(override, base, config_dir)
         try:
-            compose(config_name, [_of_one_job(override) for override in parsed])
+            chosen = [_of_one_job(override) for override in parsed]
+            runs_dir = compose(config_name, chosen).paths.runs_dir
         except (HydraException, OmegaConfBaseException) as error:
             raise InputError(str(error).splitlines()[0]) from error
+    key = "hydra.sweep.dir" if {"-m", "--multirun"} & set(arguments) else "hydra.run.dir"
+    given = [override.value() for override in parsed if override.key_or_group == key]
+    _check_writable(Path(str(given[-1] if given else runs_dir)))
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that Hydra could not make or write to: it would say so with a traceback."""
+    nearest = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(
+            f"cannot write to {folder}: {nearest} may not be written to; name another folder with "
+            "paths.runs_dir=FOLDER, or this run's own with hydra.run.dir=FOLDER"
+        )
 
 
 def _of_one_job(override: Override) -> str:

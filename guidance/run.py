@@ -32,6 +32,7 @@ from guidance.errors import InputError, unknown_name
 from guidance.files import write_atomically, write_json
 from guidance.metrics_csv import MetricsCSV
 from guidance.module import GuidedClassifier
+from guidance.orphans import end_when_orphaned
 from guidance.results import print_table, provenance
 from guidance.run_directory import resolve_checkpoint
 
@@ -71,6 +72,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     loggers += [build_part(node, "logger") for node in config.logger.values() if node]
     try:
         trainer = build_trainer(config, callbacks, loggers)
+        end_when_orphaned(trainer)
         # The trainer does not know its rank before it has started the other processes; this function does.
         rank_zero_only(write_atomically)(output_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         for logger in loggers:
@@ -123,6 +125,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     module = build_module(config, datamodule, start_weights=False)
     load_weights(module, content)
     trainer = build_trainer(config, [], [])
+    end_when_orphaned(trainer)
     results = evaluate_splits(trainer, module, datamodule, (config.split,), keep_threshold=True)
     results |= {"checkpoint": str(path)} | provenance(config.seed)
     if trainer.is_global_zero:
@@ -168,6 +171,7 @@ def _check_fits(module: GuidedClassifier, checkpoint: Path) -> int:
             f"{error}. Go on from the newest of this run that is: {checkpoint_override(other)}"
         ) from error
     load_weights(module, content)
+    rank_zero_only(log.info)("continuing %s after step %d", checkpoint, content["global_step"])
     return int(content["global_step"])
 
 

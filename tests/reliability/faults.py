@@ -17,16 +17,20 @@ class Fault(Callback):
     Args:
         step: The number of optimizer steps before it.
         rank: Of the process that it strikes.
+        note: A file for the time of the monotonic clock, which all processes share.
     """
 
-    def __init__(self, step: int, rank: int = 0) -> None:
+    def __init__(self, step: int, rank: int = 0, note: str | None = None) -> None:
         self.step = step
         self.rank = rank
+        self.note = note
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if trainer.global_step == self.step and trainer.global_rank == self.rank:
+            if self.note is not None:
+                Path(self.note).write_text(str(time.monotonic()))
             self.strike()
 
     def strike(self) -> None:

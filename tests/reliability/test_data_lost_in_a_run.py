@@ -125,8 +125,8 @@ def test_one_line_where_a_worker_is_killed(tmp_path: Path) -> None:
         ("DataLoader worker (pid 7) is killed by signal: Killed. ", "lower data.num_workers"),
         ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "lower data.num_workers"),
         (
-            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers "
-            "are out of shared memory. Please try to raise your shared memory limit.",
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
+            "workers are out of shared memory. Please try to raise your shared memory limit.",
             "--shm-size",
         ),
         ("some other mistake", None),

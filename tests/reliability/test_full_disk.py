@@ -44,7 +44,7 @@ def test_what_the_run_needs_stops_it_and_it_goes_on_later(
     name: str, whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "run"
-    with pytest.raises(InputError, match="cannot write .*: No space left on device") as raised:
+    with pytest.raises(InputError, match=r"cannot write .*: No space left on device") as raised:
         train(tiny_config(folder, *RUN, *fault(folder / name)))
     assert str(folder / name) in str(raised.value)
     assert f"ckpt_path={folder}/checkpoints/last.ckpt" in caplog.text
