@@ -42,12 +42,13 @@ def wandb_logger(
     }
 
     def logger(**options: Any) -> WandbLogger:
+        # Not Lightning's offline=True, which would keep all later runs of this process offline too.
         return WandbLogger(
             name=name, project=project, save_dir=save_dir, tags=list(tags), settings=limits, **options
         )
 
     if "WANDB_MODE" not in os.environ and not has_api_key():
-        return logger(offline=True)
+        return logger(mode="offline")
     made = logger()
     try:
         _ = made.experiment  # begins the run, on rank 0
@@ -55,7 +56,7 @@ def wandb_logger(
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         log.warning("W&B does not take the run (%s): it is logged offline, for `wandb sync`", reason)
         wandb.teardown()
-        return logger(offline=True)
+        return logger(mode="offline")
     return made
 
 

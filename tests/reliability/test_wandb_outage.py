@@ -1,5 +1,6 @@
 """W&B that forbids a run, is not there, or says nothing: the run goes on, offline, and ends."""
 
+import os
 import time
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def test_a_run_that_is_not_taken_is_logged_offline(
     assert "W&B does not take the run" in caplog.text
     assert "wandb sync" in caplog.text
     assert len(offline_runs(tmp_path)) == 1
+    assert "WANDB_MODE" not in os.environ, "the next run of a sweep may find the server again"
 
 
 @pytest.mark.slow
@@ -57,6 +59,7 @@ def test_training_goes_on_without_wandb(key: pytest.MonkeyPatch, tmp_path: Path)
 def test_a_server_that_goes_away_does_not_keep_the_run_from_ending(
     key: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    key.setenv("WANDB_INIT_TIMEOUT", "60")
     with wandb_server("takes") as server:
         key.setenv("WANDB_BASE_URL", server.url)
         logger = wandb_logger("guidance", str(tmp_path))
