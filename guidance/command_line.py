@@ -190,10 +190,11 @@ def _of_dead_process(message: str) -> str | None:
         what = message.split(". ")[0].split(", ")[0]
         if "Bus error" in message or "shared memory" in message:
             return (
-                f"{what}: /dev/shm is full. Enlarge it (docker run --shm-size=8g), or set data.num_workers=0"
+                f"a loader process died ({what}), for /dev/shm is full: enlarge it, as by docker run "
+                "--shm-size=8g, or set data.num_workers=0"
             )
         return (
-            f"{what}. Most often the system ran out of memory and killed it: lower data.num_workers or "
+            f"a loader process died ({what}), most often because memory ran out: lower data.num_workers or "
             "data.batch_size"
         )
     if "Connection closed by peer" in message or "Connection reset by peer" in message:
