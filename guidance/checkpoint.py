@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any, cast
 
 import torch
@@ -88,6 +90,16 @@ def _is_state_dict(value: Any) -> bool:
     )
 
 
+def newest_readable(folder: Path) -> Path | None:
+    """Return the checkpoint of a run's folder that is the furthest of those that can be read, if any."""
+    found: dict[Path, int] = {}
+    # Of the same step, those in checkpoints/ were written later and know more of the run.
+    for path in [*folder.glob("checkpoints/*.ckpt"), *folder.glob("pareto/*.ckpt")]:
+        with suppress(InputError):
+            found[path] = int(read_checkpoint(path)["global_step"])
+    return max(found, key=lambda path: found[path]) if found else None
+
+
 def load_weights(module: GuidedClassifier, content: dict[str, Any]) -> None:
     """Put a checkpoint's weights and IoU threshold into a module.
 
@@ -134,6 +146,14 @@ def _listed(key: str, arguments: Iterable[str], no_sweep: str) -> list[str]:
         raise InputError(f"cannot read {given[-1]}: {no_sweep}")
     value = override.value()
     return [str(name) for name in (value if isinstance(value, list) else [value]) if name is not None]
+
+
+def checkpoint_override(path: Path) -> str:
+    """Return ``ckpt_path=FILE`` as a shell takes it, whatever signs of Hydra's the name has."""
+    if re.fullmatch(r"[\w./-]+", str(path)):
+        return f"ckpt_path={path}"
+    override = "ckpt_path='{}'".format(str(path).replace("'", "\\'"))
+    return quote(override) if re.search(r'["$`\\!]', override) else f'"{override}"'
 
 
 def checkpoint_paths(names: str | Sequence[str], program: str = "evaluate.py") -> list[Path]:

@@ -27,12 +27,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write ``checkpoint`` to ``path``, atomically.
 
         Raises:
+            WriteError: Naming the path, if the system refuses, as on a full disk; an older file stays.
             TypeError: If ``storage_options`` are given; there are none.
         """
         if storage_options is not None:
             raise TypeError(f"{type(self).__name__} has no storage_options; got {storage_options!r}")
         with replacing(path) as temporary:
-            torch.save(checkpoint, temporary)
+            _save(checkpoint, temporary)
 
     def load_checkpoint(
         self,
@@ -93,3 +94,16 @@ def _check_owned_files(states: Any, path: str | Path) -> None:
                     f"ckpt_path: {path} is not resumed: it takes {str(name)[:200]!r} for a checkpoint of its "
                     "own, to be deleted when a better one comes; it is in another folder"
                 )
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Save to a file; where the system refuses, its own error reaches the caller."""
+    try:
+        # Into a file that Python opened: torch's own writer would not tell why it failed.
+        with path.open("wb") as file:
+            torch.save(checkpoint, file)
+    except RuntimeError as error:
+        # The writer complains once more when it is closed.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise

@@ -1,6 +1,8 @@
 """What all commands share: overrides checked before Hydra runs, errors in one line."""
 
 import argparse
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +37,8 @@ def check_overrides(config_name: str, arguments: list[str], config_dir: Path = C
         config_dir: The folder of the configuration files.
 
     Raises:
-        InputError: Naming the override that is wrong, the nearest right name and all right ones.
+        InputError: Naming the override that is wrong, the nearest right name and all right ones; or the
+            folder of the run, if nothing may be written there.
     """
     register_resolvers()
     register_experiments(arguments)
@@ -62,9 +65,23 @@ def check_overrides(config_name: str, arguments: list[str], config_dir: Path = C
         for override in parsed:
             _check_key(override, base, config_dir)
         try:
-            compose(config_name, [_of_one_job(override) for override in parsed])
+            chosen = [_of_one_job(override) for override in parsed]
+            runs_dir = compose(config_name, chosen).paths.runs_dir
         except (HydraException, OmegaConfBaseException) as error:
             raise InputError(str(error).splitlines()[0]) from error
+    key = "hydra.sweep.dir" if {"-m", "--multirun"} & set(arguments) else "hydra.run.dir"
+    given = [override.value() for override in parsed if override.key_or_group == key]
+    _check_writable(Path(str(given[-1] if given else runs_dir)))
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that Hydra could not make or write to: it would say so with a traceback."""
+    nearest = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(
+            f"cannot write to {folder}: {nearest} may not be written to; name another folder with "
+            "paths.runs_dir=FOLDER, or this run's own with hydra.run.dir=FOLDER"
+        )
 
 
 def _of_one_job(override: Override) -> str:
@@ -154,12 +171,38 @@ def one_line_errors() -> Iterator[None]:
 
 
 def input_error(error: BaseException | None) -> str | None:
-    """Return the message of the :class:`InputError` that an error is or was caused by, if any."""
+    """Return the message of the :class:`InputError` that an error is or was caused by, if any.
+
+    What is said of processes that died, of loaders or of other devices, counts as one.
+    """
     while error is not None:
         if isinstance(error, InputError):
             # A data loader's worker prefixes the message with its traceback.
             return str(error).strip().rpartition("InputError: ")[2]
+        if isinstance(error, RuntimeError) and (died := _of_dead_process(str(error))):
+            return died
         error = error.__cause__ or error.__context__
+    return None
+
+
+def _of_dead_process(message: str) -> str | None:
+    """Say what a loader's or torch.distributed's message about another process means."""
+    if re.match(r"DataLoader worker .*(killed by signal|exited unexpectedly)", message):
+        what = message.split(". ")[0].split(", ")[0]
+        if "Bus error" in message or "shared memory" in message:
+            return (
+                f"a loader process died ({what}), for /dev/shm is full: enlarge it, as by docker run "
+                "--shm-size=8g, or set data.num_workers=0"
+            )
+        return (
+            f"a loader process died ({what}), most often because memory ran out: lower data.num_workers or "
+            "data.batch_size"
+        )
+    if "Connection closed by peer" in message or "Connection reset by peer" in message:
+        return (
+            "another process of this run died. Its own message says why; if there is none, the system killed "
+            "it, most often because memory ran out"
+        )
     return None
 
 

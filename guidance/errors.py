@@ -1,4 +1,4 @@
-"""The one error for input that a user can put right, and the nearest-name hint it carries."""
+"""The error for what a user can put right, its kind for files, and the nearest-name hint it carries."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,6 +6,10 @@ from difflib import get_close_matches
 
 class InputError(ValueError):
     """Something the user gave (a file, a key, an option) is wrong; the message says what would be right."""
+
+
+class WriteError(InputError, OSError):
+    """A file that the system did not let be written, on a full disk for example; the message names it."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

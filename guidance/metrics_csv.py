@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from guidance.files import write_atomically
 
+log = logging.getLogger(__name__)
+
 
 class MetricsCSV(Logger):
     """Rows of ``metrics.csv``: epoch, step, and whatever was logged at that step; empty where nothing was.
 
-    Rows are appended; only a metric with a new name rewrites the file, atomically.
+    Rows are appended; only a metric with a new name rewrites the file, atomically. A row that cannot be
+    written, on a full disk say, does not stop the run: a warning says so, and all rows are written as soon as
+    it is possible again.
 
     Args:
         path: The file. A resumed run continues it (see :meth:`rewind`).
@@ -26,6 +31,7 @@ class MetricsCSV(Logger):
         self.path = Path(path)
         self.rows: list[dict[str, str]] = []
         self.columns = ["epoch", "step"]
+        self._complete = True
 
     @property
     def name(self) -> str:
@@ -51,10 +57,11 @@ class MetricsCSV(Logger):
         """
         self.rows, self.columns = [], ["epoch", "step"]
         if step and self.path.is_file():
-            with self.path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                self.columns = list(reader.fieldnames or self.columns)
-                self.rows = [row for row in reader if int(row["step"] or 0) < step]
+            columns, rows = _whole_rows(self.path)
+            if columns[:2] == self.columns:
+                self.columns, self.rows = columns, [row for row in rows if int(row["step"]) < step]
+            else:
+                log.warning("%s has no table of metrics; starting a new one", self.path)
         self._rewrite()
 
     @rank_zero_only
@@ -65,16 +72,51 @@ class MetricsCSV(Logger):
         new = [key for key in row if key not in self.columns]
         self.columns += new
         self.rows.append(row)
-        if new:
-            self._rewrite()
-            return
-        with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self.columns, restval="").writerow(row)
+        try:
+            if new or not self._complete:
+                self._rewrite()
+            else:
+                with self.path.open("a", newline="") as file:
+                    csv.DictWriter(file, self.columns, restval="").writerow(row)
+        except OSError as error:
+            self._warn(error)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Try once more to write rows that could not be written."""
+        if not self._complete:
+            try:
+                self._rewrite()
+            except OSError as error:
+                self._warn(error)
+
+    def _warn(self, error: OSError) -> None:
+        if self._complete:
+            log.warning(
+                "cannot write %s: %s; going on, and trying again with every row",
+                self.path,
+                error.strerror or error,
+            )
+        self._complete = False
 
     def _rewrite(self) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, restval="")
         writer.writeheader()
         writer.writerows(self.rows)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, text.getvalue())
+        self._complete = True
+
+
+def _whole_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Read the columns and those rows that are whole; a crash may have torn the last one."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    columns: list[str] = []
+    rows: list[dict[str, str]] = []
+    for line in lines:
+        cells = next(csv.reader([line])) if line.endswith("\n") and "\0" not in line else []
+        if not columns:
+            columns = cells
+        elif len(cells) == len(columns) and cells[1].isdigit():
+            rows.append(dict(zip(columns, cells, strict=True)))
+    return columns, rows

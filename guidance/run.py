@@ -4,6 +4,8 @@ import json
 import logging
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,20 @@ from pytorch_lightning.utilities import rank_zero_only
 from guidance.baseline import start_from_baseline
 from guidance.building import build_data, build_module, build_part, build_trainer
 from guidance.callbacks import ParetoCheckpoint
-from guidance.checkpoint import checkpoint_paths, load_weights, read_checkpoint
+from guidance.checkpoint import (
+    checkpoint_override,
+    checkpoint_paths,
+    load_weights,
+    newest_readable,
+    read_checkpoint,
+)
 from guidance.data import GuidanceDataModule
 from guidance.data.check import quick_check
 from guidance.errors import InputError, unknown_name
 from guidance.files import write_atomically, write_json
 from guidance.metrics_csv import MetricsCSV
 from guidance.module import GuidedClassifier
+from guidance.orphans import end_when_orphaned
 from guidance.results import print_table, provenance
 from guidance.run_directory import resolve_checkpoint
 
@@ -63,21 +72,25 @@ def train(config: DictConfig) -> dict[str, Any]:
     loggers += [build_part(node, "logger") for node in config.logger.values() if node]
     try:
         trainer = build_trainer(config, callbacks, loggers)
+        end_when_orphaned(trainer)
         # The trainer does not know its rank before it has started the other processes; this function does.
         rank_zero_only(write_atomically)(output_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         for logger in loggers:
             logger.log_hyperparams(module.config)
         metrics_csv.rewind(_check_fits(module, checkpoint) if checkpoint else 0)
-        before = _evaluate_start(
-            config, trainer, module, datamodule, output_dir, resumed=checkpoint is not None
-        )
-        trainer.fit(module, datamodule, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
-        after = evaluate_splits(trainer, module, datamodule, _SPLITS)
-        results = after | {f"before/{k}": v for k, v in (before or {}).items()} | provenance(config.seed)
-        if config.test_front:
-            _test_front(trainer, module, datamodule, callbacks)
+        with _says_how_to_go_on(output_dir):
+            before = _evaluate_start(
+                config, trainer, module, datamodule, output_dir, resumed=checkpoint is not None
+            )
+            start = str(checkpoint) if checkpoint else None
+            trainer.fit(module, datamodule, ckpt_path=start, weights_only=True)
+            after = evaluate_splits(trainer, module, datamodule, _SPLITS)
+            results = after | {f"before/{k}": v for k, v in (before or {}).items()} | provenance(config.seed)
+            if config.test_front:
+                _test_front(trainer, module, datamodule, callbacks)
+            if trainer.is_global_zero:
+                write_json(output_dir / "results.json", results)  # last: a run that has it is finished
         if trainer.is_global_zero:
-            write_json(output_dir / "results.json", results)  # last: a run that has it is finished
             print_table(after, before)
             log.info("results: %s", output_dir)
             for picture in sorted(output_dir.glob("*/*.png")):
@@ -112,6 +125,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     module = build_module(config, datamodule, start_weights=False)
     load_weights(module, content)
     trainer = build_trainer(config, [], [])
+    end_when_orphaned(trainer)
     results = evaluate_splits(trainer, module, datamodule, (config.split,), keep_threshold=True)
     results |= {"checkpoint": str(path)} | provenance(config.seed)
     if trainer.is_global_zero:
@@ -147,11 +161,35 @@ def _refuse_untrainable(config: DictConfig) -> None:
 
 def _check_fits(module: GuidedClassifier, checkpoint: Path) -> int:
     """Refuse to resume from another project's or model's checkpoint; return its number of steps."""
-    content = read_checkpoint(checkpoint)
+    try:
+        content = read_checkpoint(checkpoint)
+    except InputError as error:
+        other = newest_readable(checkpoint.parent.parent)
+        if other is None:
+            raise
+        raise InputError(
+            f"{error}. Go on from the newest of this run that is: {checkpoint_override(other)}"
+        ) from error
     load_weights(module, content)
     if "global_step" not in content:
         raise InputError(f"ckpt_path: {checkpoint} is no checkpoint to resume from: it has no global_step")
+    rank_zero_only(log.info)("continuing %s after step %d", checkpoint, content["global_step"])
     return int(content["global_step"])
+
+
+@contextmanager
+def _says_how_to_go_on(output_dir: Path) -> Iterator[None]:
+    """Where an error stops a run that has a checkpoint, say how to continue it."""
+    try:
+        yield
+    except Exception:
+        last = output_dir / "checkpoints" / "last.ckpt"
+        if last.is_file():
+            rank_zero_only(log.error)(
+                "the run stopped. When the cause is gone, go on with the same command and %s",
+                checkpoint_override(last),
+            )
+        raise
 
 
 # Evaluation -------------------------------------------------------------------------------------------------

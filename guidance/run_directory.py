@@ -3,6 +3,9 @@
 import hashlib
 import json
 import logging
+import os
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +30,12 @@ def run_directory(runs_dir: str, date: str, time: str, *, _root_: DictConfig) ->
     """Return ``runs_dir/date/time``, or the newest run of this configuration if that is to be continued.
 
     Two configurations are the same if they agree in everything except ``ckpt_path``, ``paths`` and
-    ``trusted``.
+    ``trusted``. The newest is the one whose folder's name, the date and time of its start, is the greatest; no
+    clock is read.
+
+    A new run has a folder of its own, which is made: if there is one of this name, of a run that started in
+    the same second or before the clock was set back, a number is added. Where each of several processes
+    is started by SLURM or torchrun, nothing is added, for they must agree: give them ``hydra.run.dir``.
 
     Args:
         runs_dir: Folder of all runs.
@@ -47,7 +55,21 @@ def run_directory(runs_dir: str, date: str, time: str, *, _root_: DictConfig) ->
                 continue
             if isinstance(found, DictConfig) and comparable(found) == wanted:
                 return str(folder.parent)
-    return str(Path(runs_dir) / date / time)
+    folder = Path(runs_dir) / date / time
+    if not {"LOCAL_RANK", "SLURM_PROCID"} & os.environ.keys():
+        return str(_made(folder))
+    return str(folder)
+
+
+@cache
+def _made(folder: Path) -> Path:
+    """Make a folder that no other process has; the same one whenever this process asks for it."""
+    names = (folder, *(folder.with_name(f"{folder.name}_{number}") for number in range(2, 1000)))
+    for path in names:
+        with suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+    return folder
 
 
 def sweep_directory(runs_dir: str, *, _root_: DictConfig) -> str:

@@ -3,7 +3,7 @@ import math
 import os
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -103,8 +103,8 @@ def test_interrupted_save_leaves_the_old_checkpoint_whole(
     path = tmp_path / "a.ckpt"
     AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
 
-    def half_saved(state: Any, target: Path) -> None:
-        target.write_bytes(b"half")
+    def half_saved(state: Any, target: BinaryIO) -> None:
+        target.write(b"half")
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", half_saved)

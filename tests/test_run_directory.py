@@ -29,6 +29,22 @@ def test_new_run_gets_a_new_folder(tmp_path: Path) -> None:
     assert directory(tmp_path, config()) == str(tmp_path / "2030-01-01" / "12-00-00")
 
 
+def test_a_run_of_the_same_second_or_of_a_clock_set_back_keeps_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "2030-01-01" / "12-00-00").mkdir(parents=True)
+    assert directory(tmp_path, config()) == str(tmp_path / "2030-01-01" / "12-00-00_2")
+    assert directory(tmp_path, config()) == str(tmp_path / "2030-01-01" / "12-00-00_2"), (
+        "it is this process's"
+    )
+
+
+def test_processes_that_something_else_starts_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "2030-01-01" / "12-00-00").mkdir(parents=True)
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert directory(tmp_path, config()) == str(tmp_path / "2030-01-01" / "12-00-00")
+
+
 def test_last_is_the_newest_of_the_same_configuration(tmp_path: Path) -> None:
     earlier_run(tmp_path, "a", config())
     newest = earlier_run(tmp_path, "b", config(ckpt_path="last", paths={"a": 2}))

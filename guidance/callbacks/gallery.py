@@ -1,5 +1,6 @@
 """Pictures of the same few test images, before and after training."""
 
+import logging
 from pathlib import Path
 from typing import Any, cast
 
@@ -7,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -14,9 +16,11 @@ from guidance.data import Batch, GuidanceDataModule
 from guidance.errors import InputError
 from guidance.explained_pairs import choose_pairs, explain_pairs
 from guidance.figures import GalleryMap, GalleryRow, draw_gallery
-from guidance.files import write_atomically
+from guidance.files import going_on_without, write_atomically
 from guidance.metrics import energy_in_mask
 from guidance.module import GuidedClassifier
+
+log = logging.getLogger(__name__)
 
 
 class Gallery(Callback):
@@ -50,17 +54,21 @@ class Gallery(Callback):
         """Keep the maps of the start weights, unless this is a resumed run that has them."""
         before = self.dirpath / "before.safetensors"
         if self.num_images and trainer.is_global_zero and not (trainer.global_step and before.is_file()):
-            self.dirpath.mkdir(parents=True, exist_ok=True)
             maps, probabilities = self._explain(trainer, cast(GuidedClassifier, pl_module))
-            write_atomically(before, save({"maps": maps, "probabilities": probabilities}))
+            with going_on_without("the gallery"):
+                write_atomically(before, save({"maps": maps, "probabilities": probabilities}))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Explain the same images again and draw both."""
+        """Explain the same images again and draw both, if the maps of the start weights are there."""
         if not self.num_images or not trainer.is_global_zero:
+            return
+        try:
+            before = load_file(self.dirpath / "before.safetensors")
+        except (OSError, SafetensorError) as error:
+            log.warning("no gallery: cannot read %s: %s", self.dirpath / "before.safetensors", error)
             return
         module = cast(GuidedClassifier, pl_module)
         maps, probabilities = self._explain(trainer, module)
-        before = load_file(self.dirpath / "before.safetensors")
         batch, classes = self._choose(trainer, module)
         rows = torch.arange(len(batch))
         masks = batch.masks(rows, classes)
@@ -78,10 +86,11 @@ class Gallery(Callback):
                     GalleryMap(title, attribution, f"EPG {energy:.0%}, p = {float(probability):.2f}")
                 )
             table.append(GalleryRow(batch.images[i], batch.boxes[own], module.classes[k], columns))
-        draw_gallery(self.picture, table)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("gallery", [str(self.picture)])
+        with going_on_without("the gallery"):
+            draw_gallery(self.picture, table)
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image("gallery", [str(self.picture)])
 
     def _explain(self, trainer: pl.Trainer, module: GuidedClassifier) -> tuple[Tensor, Tensor]:
         """Return maps [n, h, w] and probabilities [n] of the chosen pairs, on the CPU."""

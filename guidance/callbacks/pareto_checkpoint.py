@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 
 from guidance.errors import InputError
 from guidance.figures import draw_front
-from guidance.files import write_json
+from guidance.files import going_on_without, write_json
 
 Point = dict[str, Any]
 """``{"epoch", "global_step", "metrics": {name: float}}``, and ``"checkpoint"`` while it is on the front."""
@@ -138,11 +138,13 @@ class ParetoCheckpoint(Callback):
             return
         self._publish()
         table = [[p["epoch"], p["global_step"], *p["metrics"].values(), p["checkpoint"]] for p in self._front]
+        picture = self.dirpath / "front.png"
         for logger in trainer.loggers:
             if isinstance(logger, _TableLogger):
                 columns = ["epoch", "global_step", *self.metrics, "checkpoint"]
                 logger.log_table(key="pareto/points", columns=columns, data=table)
-                logger.log_image(key="pareto/front", images=[str(self.dirpath / "front.png")])
+                if picture.is_file():
+                    logger.log_image(key="pareto/front", images=[str(picture)])
 
     def add_test_metrics(self, trainer: Trainer, metrics: Mapping[str, Mapping[str, float]]) -> None:
         """Write into ``front.json`` what the front's checkpoints score on the test split.
@@ -196,13 +198,14 @@ class ParetoCheckpoint(Callback):
             if file.name not in named:
                 file.unlink()
         points = self._front + self._dominated
-        draw_front(
-            self.dirpath / "front.png",
-            torch.tensor(
-                [[p["metrics"][name] for name in self.metrics] for p in points], dtype=torch.float64
-            ),
-            torch.arange(len(points)) < len(self._front),
-            self.metrics,
-            labels=[str(point["epoch"]) for point in points],
-            title="Pareto front on validation data, with epochs",
-        )
+        with going_on_without("the front's picture"):
+            draw_front(
+                self.dirpath / "front.png",
+                torch.tensor(
+                    [[p["metrics"][name] for name in self.metrics] for p in points], dtype=torch.float64
+                ),
+                torch.arange(len(points)) < len(self._front),
+                self.metrics,
+                labels=[str(point["epoch"]) for point in points],
+                title="Pareto front on validation data, with epochs",
+            )
