@@ -1,11 +1,35 @@
-"""The one error for input that a user can put right, and the nearest-name hint it carries."""
+"""The error for input that a user can put right, with its nearest-name hint, and the end that was asked for."""
 
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class InputError(ValueError):
     """Something the user gave (a file, a key, an option) is wrong; the message says what would be right."""
+
+
+class StoppedError(BaseException):
+    """A signal asked the program to end. Nothing is wrong, so that no ``except Exception`` may catch it.
+
+    Args:
+        number: The signal.
+        saved: The checkpoint that was saved for it, if any.
+        step: The number of optimizer steps in that checkpoint.
+    """
+
+    def __init__(self, number: int, saved: Path | None = None, step: int = 0) -> None:
+        super().__init__(number, saved, step)
+        self.signal = signal.Signals(number)
+        self.saved = saved
+        self.step = step
+
+    def __str__(self) -> str:
+        what = (
+            f"step {self.step} is saved in {self.saved}" if self.saved else "it was not in a training's steps"
+        )
+        return f"stopped by {self.signal.name}: {what}"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -51,11 +51,22 @@ class MetricsCSV(Logger):
         """
         self.rows, self.columns = [], ["epoch", "step"]
         if step and self.path.is_file():
-            with self.path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                self.columns = list(reader.fieldnames or self.columns)
-                self.rows = [row for row in reader if int(row["step"] or 0) < step]
+            text = self.path.read_text(encoding="utf-8")
+            # A kill may have torn the last line.
+            reader = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+            self.columns = list(reader.fieldnames or self.columns)
+            self.rows = [row for row in reader if int(row["step"] or 0) < step]
         self._rewrite()
+
+    @rank_zero_only
+    def log_unlogged(self, metrics: Mapping[str, float], step: int) -> None:
+        """Write what a checkpoint knows of its last step, unless the row of this step is there.
+
+        A checkpoint within an epoch is saved before the loggers are told of the step.
+        """
+        written = {row["step"] for row in self.rows if any(row.get(name) for name in metrics)}
+        if metrics and str(step) not in written:
+            self.log_metrics(metrics, step)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

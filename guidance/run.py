@@ -26,6 +26,7 @@ from guidance.metrics_csv import MetricsCSV
 from guidance.module import GuidedClassifier
 from guidance.results import print_table, provenance
 from guidance.run_directory import resolve_checkpoint
+from guidance.stopping import ending_together, stoppable
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,13 @@ def train(config: DictConfig) -> dict[str, Any]:
 
     Raises:
         InputError: If the configuration or the data are wrong.
+        StoppedError: If a signal asked the training to stop (see :mod:`guidance.stopping`).
     """
+    with stoppable():
+        return _train(config)
+
+
+def _train(config: DictConfig) -> dict[str, Any]:
     quiet_lightning()
     output_dir = Path(config.paths.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -67,15 +74,21 @@ def train(config: DictConfig) -> dict[str, Any]:
         rank_zero_only(write_atomically)(output_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         for logger in loggers:
             logger.log_hyperparams(module.config)
-        metrics_csv.rewind(_check_fits(module, checkpoint) if checkpoint else 0)
-        before = _evaluate_start(
-            config, trainer, module, datamodule, output_dir, resumed=checkpoint is not None
-        )
-        trainer.fit(module, datamodule, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True)
-        after = evaluate_splits(trainer, module, datamodule, _SPLITS)
-        results = after | {f"before/{k}": v for k, v in (before or {}).items()} | provenance(config.seed)
-        if config.test_front:
-            _test_front(trainer, module, datamodule, callbacks)
+        content = _check_fits(module, checkpoint) if checkpoint else {"global_step": 0}
+        metrics_csv.rewind(content["global_step"])
+        if "unlogged" in content:
+            unlogged = content["unlogged"] | {"epoch": content["epoch"]}
+            metrics_csv.log_unlogged(unlogged, content["global_step"] - 1)
+        with ending_together(trainer):
+            before = _evaluate_start(
+                config, trainer, module, datamodule, output_dir, resumed=checkpoint is not None
+            )
+            start = str(checkpoint) if checkpoint else None
+            trainer.fit(module, datamodule, ckpt_path=start, weights_only=True)
+            after = evaluate_splits(trainer, module, datamodule, _SPLITS)
+            results = after | {f"before/{k}": v for k, v in (before or {}).items()} | provenance(config.seed)
+            if config.test_front:
+                _test_front(trainer, module, datamodule, callbacks)
         if trainer.is_global_zero:
             write_json(output_dir / "results.json", results)  # last: a run that has it is finished
             print_table(after, before)
@@ -145,11 +158,11 @@ def _refuse_untrainable(config: DictConfig) -> None:
         )
 
 
-def _check_fits(module: GuidedClassifier, checkpoint: Path) -> int:
-    """Refuse to resume from another project's or model's checkpoint; return its number of steps."""
+def _check_fits(module: GuidedClassifier, checkpoint: Path) -> dict[str, Any]:
+    """Refuse to resume from another project's or model's checkpoint; return its content."""
     content = read_checkpoint(checkpoint)
     load_weights(module, content)
-    return int(content["global_step"])
+    return content
 
 
 # Evaluation -------------------------------------------------------------------------------------------------

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from guidance.errors import InputError
+from guidance.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,27 @@ def run_directory(runs_dir: str, date: str, time: str, *, _root_: DictConfig) ->
             if isinstance(found, DictConfig) and comparable(found) == wanted:
                 return str(folder.parent)
     return str(Path(runs_dir) / date / time)
+
+
+def keep_configuration(config: DictConfig) -> None:
+    """Write what a run is into ``.hydra/`` in its folder, where :func:`run_directory` and sweeps look for it.
+
+    Hydra would write ``config.yaml``, ``hydra.yaml`` and ``overrides.yaml`` itself, but in place: a process
+    that is killed there leaves a run that is not found again. Only rank 0 writes.
+
+    Args:
+        config: The run's, without Hydra's part.
+    """
+    from pytorch_lightning.utilities import rank_zero_only  # not at every start of the command line
+
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir) / ".hydra"
+    for name, content in (
+        ("overrides.yaml", hydra.overrides.task),
+        ("hydra.yaml", OmegaConf.create({"hydra": hydra})),
+        ("config.yaml", config),
+    ):
+        rank_zero_only(write_atomically)(folder / name, OmegaConf.to_yaml(content))
 
 
 def sweep_directory(runs_dir: str, *, _root_: DictConfig) -> str:
