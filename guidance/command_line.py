@@ -150,10 +150,8 @@ def one_line_errors() -> Iterator[None]:
     except StoppedError as stopped:
         from pytorch_lightning.utilities import rank_zero_only
 
-        if getattr(
-            rank_zero_only, "rank", 0
-        ):  # Lightning would take another status for a crash, and kill rank 0
-            sys.exit(0)
+        if getattr(rank_zero_only, "rank", 0):
+            sys.exit(0)  # Lightning would take another status for a crash, and kill rank 0
         how = "the same command goes on" if _sweeps() else "go on with the same command and ckpt_path=last"
         print(f"{stopped}; {how}", file=sys.stderr)
         sys.exit(128 + stopped.signal)

@@ -106,9 +106,9 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Add what a checkpoint within an epoch lacks.
 
-        After a step, that is what the loggers have yet to be told of it (``unlogged``). In a validation, whose
-        scores are no part of a checkpoint, it is made to look as if the first batch had just been begun, so
-        that Lightning repeats the whole.
+        After a step, that is what the loggers have yet to be told of it (``unlogged``). A validation's scores
+        are no part of a checkpoint: it is made to look as if the first batch had just been begun, so that
+        Lightning repeats the whole.
         """
         if self._amid == "step" and trainer.global_step % trainer.log_every_n_steps == 0:
             checkpoint["unlogged"] = {

@@ -126,7 +126,7 @@ def _run(request: dict[str, object]) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor in (1, 2):
         os.dup2(output, descriptor)
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115, PTH123 - the parent's is closed
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the parent's is closed
     program, *arguments = request["command"]  # type: ignore[misc]
     sys.argv = [str(ROOT / program), *arguments]
     if request["counts_calls"]:

@@ -111,7 +111,7 @@ def first_difference(one: Any, other: Any) -> str | None:
             return f": {len(one)} entries and {len(other)}"
         pairs = list(zip(range(len(one)), one, other, strict=True))
     else:
-        same = one == other or (one != one and other != other)  # noqa: PLR0124 - nan is nan
+        same = one == other or (one != one and other != other)
         return None if same else f": {str(one)[:200]!r} and {str(other)[:200]!r}"
     for key, a, b in pairs:
         found = first_difference(a, b)
