@@ -1,4 +1,4 @@
-"""The error for input that a user can put right, with its nearest-name hint, and the end that was asked for."""
+"""The one error for input that a user can put right, and the one for an end that was asked for."""
 
 import signal
 from collections.abc import Iterable
@@ -26,9 +26,7 @@ class StoppedError(BaseException):
         self.step = step
 
     def __str__(self) -> str:
-        what = (
-            f"step {self.step} is saved in {self.saved}" if self.saved else "it was not in a training's steps"
-        )
+        what = f"step {self.step} is saved in {self.saved}" if self.saved else "not in a training's steps"
         return f"stopped by {self.signal.name}: {what}"
 
 

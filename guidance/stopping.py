@@ -1,4 +1,4 @@
-"""Signals that ask a training to end: the step is finished, a checkpoint saved, the program left in good order."""
+"""Signals that ask a training to end: it finishes the step, saves a checkpoint and leaves."""
 
 import signal
 import subprocess

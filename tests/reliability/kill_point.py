@@ -18,8 +18,8 @@ class KillPoint:
     """When a process sends itself a signal.
 
     Attributes:
-        where: ``replace``: a file is renamed to its name; ``write``: a file is written in place; ``unlink``: a
-            file is deleted; ``train``, ``val``, ``test``: in a step; ``optimizer``: the weights just changed;
+        where: ``replace``: a file is renamed to its name; ``write``: one is written in place; ``unlink``: one is
+            deleted; ``train``, ``val``, ``test``: in a step; ``optimizer``: the weights just changed;
             ``call``: anywhere, at a Python function's call.
         path: What the file's path has to match, with ``*``.
         number: At which of these moments, from 1.
@@ -75,7 +75,7 @@ def _around(real: Callable[..., None], trigger: _Trigger, path_argument: int) ->
         if not trigger.is_now(arguments[path_argument]):
             return real(*arguments, **named)
         if trigger.point.how == "torn":
-            os.truncate(arguments[0], os.path.getsize(arguments[0]) // 2)
+            os.truncate(arguments[0], Path(arguments[0]).stat().st_size // 2)
         if trigger.point.how != "after":
             trigger.strike()
         real(*arguments, **named)

@@ -1,13 +1,13 @@
 """Kills trainings, sweeps, reports and caches at named and at drawn moments, and compares what they end in.
 
-``python -m tests.reliability.kills FOLDER`` runs everything, some minutes, and prints the table of what happened.
+``python -m tests.reliability.kills FOLDER`` runs everything and prints the table of what happened.
 """
 
 import random
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.reliability.kill_point import KillPoint
@@ -77,21 +77,9 @@ def torn_before_after(path: str, *numbers: int) -> list[KillPoint]:
     ]
 
 
-def scenarios(seed: int = 0, drawn: int = 12, calls: int = 0) -> list[Scenario]:
-    """Return everything that is killed.
-
-    Args:
-        seed: Draws moments.
-        drawn: How many moments are drawn of a training.
-        calls: How many Python functions the training calls, from which moments are drawn.
-    """
-    generator = random.Random(seed)
-    at_random = [
-        KillPoint("call", number=generator.randrange(1, calls)) for _ in range(drawn if calls else 0)
-    ]
-    names = iter(range(0, len(at_random), 4))
+def scenarios() -> list[Scenario]:
+    """Return everything that is killed at named moments."""
     return [
-        Scenario("drawn", RUN, [at_random[start : start + 4] for start in names]),
         Scenario(
             "steps",
             RUN,
@@ -311,13 +299,21 @@ def _only_run(cwd: Path) -> Path:
     return with_checkpoint[0] if with_checkpoint else cwd
 
 
-def drawn_points(nursery: Nursery, folder: Path, seed: int, count: int) -> list[KillPoint]:
-    """Draw moments of a training, evenly over the Python functions that it calls."""
+def drawn(nursery: Nursery, folder: Path, seed: int = 0, count: int = 12) -> Scenario:
+    """Return a training that is killed at moments drawn evenly from all calls of Python functions in it.
+
+    Args:
+        nursery: Starts the training that is counted.
+        folder: Where it runs; made.
+        seed: Of the draw.
+        count: How many moments; four of them in each run.
+    """
     folder.mkdir(parents=True)
     child = nursery.start(folder, RUN, counts_calls=True)
     assert child.wait() == 0, child.output
     generator = random.Random(seed)
-    return [KillPoint("call", number=generator.randrange(1, child.calls)) for _ in range(count)]
+    points = [KillPoint("call", number=generator.randrange(1, child.calls)) for _ in range(count)]
+    return Scenario("drawn", RUN, [points[start : start + 4] for start in range(0, count, 4)])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -326,12 +322,10 @@ def main(arguments: Sequence[str]) -> int:
     with Nursery() as nursery:
         campaign = Campaign(nursery, Path(folder))
         for scenario in scenarios():
-            if scenario.name == "drawn":
-                points = drawn_points(nursery, Path(folder) / "counted", seed=0, count=12)
-                chains = [points[start : start + 4] for start in range(0, 12, 4)]
-                scenario = replace(scenario, chains=chains)
             if not names or scenario.name in names:
                 campaign.run(scenario)
+        if not names or "drawn" in names:
+            campaign.run(drawn(nursery, Path(folder) / "counted"))
     print(campaign.table())
     for failure in campaign.failures:
         print(f"FAILED {failure}")

@@ -1,8 +1,8 @@
 """Starts commands of the project in processes that have the libraries loaded: a start costs no seconds.
 
-Run as a program it reads one line of JSON for each command, forks, and runs the command in the child as Python
-would: ``sys.argv``, ``__main__``, exit status, its own session. The child differs from a started program in what
-is already imported, and in nothing else.
+Run as a program it reads one line of JSON for each command, forks, and runs the command in the child as
+Python would: ``sys.argv``, ``__main__``, exit status, its own session. The child differs from a started
+program in what is already imported, and in nothing else.
 """
 
 import json

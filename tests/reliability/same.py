@@ -11,15 +11,7 @@ import torch
 
 _OWN = {"train.log", "output.txt", "calls.txt", ".hydra/hydra.yaml", "config.yaml"}
 """Files that tell of the process or of its folder."""
-_COMPARED = (
-    "epoch",
-    "global_step",
-    "state_dict",
-    "optimizer_states",
-    "lr_schedulers",
-    "callbacks",
-    "guidance",
-)
+_COMPARED = ("epoch", "global_step", "state_dict", "optimizer_states", "callbacks", "guidance")
 
 
 def assert_same(whole: Path, killed: Path) -> None:
