@@ -18,8 +18,8 @@ class KillPoint:
     """When a process sends itself a signal.
 
     Attributes:
-        where: ``replace``: a file is renamed to its name; ``write``: one is written in place; ``unlink``: one is
-            deleted; ``train``, ``val``, ``test``: in a step; ``optimizer``: the weights just changed;
+        where: ``replace``: a file is renamed to its name; ``write``: one is written in place; ``unlink``: one
+            is deleted; ``train``, ``val``, ``test``: in a step; ``optimizer``: the weights just changed;
             ``call``: anywhere, at a Python function's call.
         path: What the file's path has to match, with ``*``.
         number: At which of these moments, from 1.
