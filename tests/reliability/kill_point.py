@@ -25,6 +25,7 @@ class KillPoint:
         number: At which of these moments, from 1.
         how: ``before``, ``after``, or ``torn``: with half of the file, or of what is appended to it, on disk.
         signal: SIGKILL ends the process there; after any other signal it goes on, if its handler lets it.
+        others: Whether the signal goes to the other processes of the session, the other ranks, instead.
     """
 
     where: str
@@ -32,6 +33,7 @@ class KillPoint:
     number: int = 1
     how: str = "before"
     signal: int = signal.SIGKILL
+    others: bool = False
 
     def __str__(self) -> str:
         what = "" if self.path == "*" else f" {self.path.lstrip('*/')}"
@@ -52,7 +54,23 @@ class _Trigger:
         return self.seen == self.point.number
 
     def strike(self) -> None:
-        os.kill(os.getpid(), self.point.signal)
+        own = os.getpid()
+        for pid in [pid for pid in session(os.getsid(0)) if pid != own] if self.point.others else [own]:
+            os.kill(pid, self.point.signal)
+
+
+def session(number: int) -> dict[int, str]:
+    """Return the living processes of a session, and their command lines."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, own = (folder / "stat").read_text().rpartition(") ")[2].split()[:4]
+            if int(own) == number and state != "Z":
+                name = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found[int(folder.name)] = name.strip()
+        except (OSError, ValueError):
+            continue  # it has just ended
+    return found
 
 
 def install(point: KillPoint) -> None:

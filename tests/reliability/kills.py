@@ -145,7 +145,7 @@ def scenarios() -> list[Scenario]:
             [
                 [
                     KillPoint("train", number=4),
-                    KillPoint("replace", "*/[0-9]*/config.yaml", 1, "torn"),
+                    KillPoint("replace", "*/config.yaml", 2, "torn"),
                     KillPoint("write", "*/.hydra/config.yaml*", 1, "before"),
                     KillPoint("write", "*/.hydra/config.yaml*", 1, "torn"),
                 ]

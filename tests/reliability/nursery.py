@@ -14,7 +14,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.reliability.kill_point import KillPoint, count_calls, install
+from tests.reliability.kill_point import KillPoint, count_calls, install, session
 from tests.tiny import ROOT, environment
 
 _CALLS = "calls.txt"
@@ -89,26 +89,12 @@ class Child:
         """How many Python functions it called."""
         return int((self.cwd / _CALLS).read_text())
 
-    def left(self, patience: float = 20) -> list[str]:
-        """Return the command lines of what is left of its session after some seconds of patience."""
+    def left(self, patience: float = 30) -> dict[int, str]:
+        """Return what is left of its session after some seconds of patience, and the command lines."""
         deadline = time.monotonic() + patience
         while (found := session(self.pid)) and time.monotonic() < deadline:
             time.sleep(0.2)
         return found
-
-
-def session(number: int) -> list[str]:
-    """Return the command lines of the living processes of a session."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state, _, _, own = (folder / "stat").read_text().rpartition(") ")[2].split()[:4]
-            if int(own) == number and state != "Z":
-                name = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found.append(f"{folder.name} {name.strip()}")
-        except (OSError, ValueError):
-            continue  # it has just ended
-    return found
 
 
 def _preload() -> None:
