@@ -57,7 +57,7 @@ class LastCheckpoint(Checkpoint):
         if due or number:
             self._saved_step = step
             self._save_amid(trainer, "step")
-        self._stop(trainer, number)
+            self._stop(trainer, number or asked(trainer))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Agree on the batches after which to look: processes may differ by one, and the end comes anyway."""

@@ -79,6 +79,6 @@ def test_two_processes_of_which_one_is_asked(nursery: Nursery, tmp_path: Path) -
         (KillPoint("train", number=1, signal=signal.SIGUSR1, others=True), 138, 2),
         (KillPoint("train", number=1), -signal.SIGKILL, None),
         (KillPoint("val", number=1, signal=signal.SIGINT), 130, 3),
-        (KillPoint("val", number=4, signal=signal.SIGTERM), 143, None),
+        (KillPoint("val", number=4, signal=signal.SIGTERM), 143, 6),
     ]
     stop_and_go_on(nursery, tmp_path, [*HERE, "trainer=ddp_cpu"], stops)
