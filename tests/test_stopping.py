@@ -20,9 +20,11 @@ ALONE = cast(Any, SimpleNamespace(world_size=1))
 
 @pytest.fixture(autouse=True)
 def _handlers_come_back() -> Iterator[None]:
+    started = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
     yield
     assert {number: signal.getsignal(number) for number in before} == before
+    signal.signal(signal.SIGINT, started)
 
 
 def send(*numbers: int) -> None:

@@ -3,7 +3,7 @@
 import csv
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     train(tiny_config(folder, *SHORT))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """A process that was started in the background ignores Ctrl-C."""
+    started = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, started)
 
 
 def at_call(number: int, real: Callable[..., Any], *signals: int) -> Callable[..., Any]:

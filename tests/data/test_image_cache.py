@@ -267,12 +267,12 @@ def test_an_unreadable_image_stops_the_build_which_then_goes_on(
 
 
 def test_note_of_a_build_that_was_killed_at_its_very_end_is_removed(tmp_path: Path) -> None:
-    dataset = Shapes("val", image_size=SIZE, length={"val": 3})
-    ImageCache(dataset, SIZE, tmp_path, "val")
+    dataset = Shapes("val", image_size=40, length={"val": 3})
+    ImageCache(dataset, 40, tmp_path, "val")
     [cache] = tmp_path.glob("*.npy")
     note = cache.with_name(cache.name + ".progress")
     note.write_text('{"rows": 3}')
-    ImageCache(dataset, SIZE, tmp_path, "val")
+    ImageCache(dataset, 40, tmp_path, "val")
     assert not note.exists()
 
 

@@ -8,6 +8,7 @@ program in what is already imported, and in nothing else.
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import time
@@ -107,6 +108,7 @@ def _preload() -> None:
 def _run(request: dict[str, object]) -> None:
     """Become the command; returns as the program does, or raises SystemExit."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     os.chdir(str(request["cwd"]))
     output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -84,7 +84,11 @@ def content(folder: Path, name: str) -> Any:
 
 def _without(value: Any, folder: str) -> Any:
     if isinstance(value, dict):
-        return {_without(key, folder): _without(entry, folder) for key, entry in value.items()}
+        return {
+            _without(key, folder): _without(entry, folder)
+            for key, entry in value.items()
+            if key != "current_score"  # of ModelCheckpoint: Lightning saves it and does not restore it
+        }
     if isinstance(value, list | tuple):
         return [_without(entry, folder) for entry in value]
     return value.replace(folder, "") if isinstance(value, str) else value
