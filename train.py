@@ -12,8 +12,10 @@ from guidance.command_line import check_overrides, in_sweep, one_line_errors, ru
 def main(config: DictConfig) -> None:
     """Run one training."""
     from guidance.run import train
+    from guidance.run_directory import keep_configuration
     from guidance.sweep.job import train_job
 
+    keep_configuration(config)
     if in_sweep():
         train_job(config)
     else:

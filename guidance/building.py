@@ -20,6 +20,7 @@ from guidance.data import GuidanceDataModule
 from guidance.errors import InputError
 from guidance.models import Classifier, load_start_weights
 from guidance.module import GuidedClassifier
+from guidance.stopping import leave_signals_alone
 from guidance.stored_config import stored_config
 from guidance.teacher import Teacher
 
@@ -166,7 +167,7 @@ def _build_teacher(
 
 
 def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
-    """Build the trainer, with checkpoints that are replaced as a whole."""
+    """Build the trainer, with checkpoints that are replaced as a whole; signals are left to others."""
     trainer: pl.Trainer = build_part(
         config.trainer,
         "trainer",
@@ -175,4 +176,5 @@ def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[L
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=bool(callbacks),
     )
+    leave_signals_alone(trainer)
     return trainer

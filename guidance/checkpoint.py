@@ -1,6 +1,7 @@
 """Checkpoints of this project: read safely, and as configurations that evaluation starts from."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path

@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from guidance.errors import InputError, unknown_name
+from guidance.errors import InputError, StoppedError, unknown_name
 from guidance.experiments import experiment_names, register_experiments
 from guidance.printable import print_logs_safely, printable
 from guidance.run_directory import register_resolvers
@@ -159,9 +159,20 @@ class PlainParser(argparse.ArgumentParser):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn an error in what the user gave into one line on stderr and exit status 2."""
+    """Turn an error in what the user gave into one line on stderr and exit status 2.
+
+    A training that a signal stopped ends with one line too, and exit status 128 and the signal's number.
+    """
     try:
         yield
+    except StoppedError as stopped:
+        from pytorch_lightning.utilities import rank_zero_only
+
+        if getattr(rank_zero_only, "rank", 0):
+            sys.exit(0)  # Lightning would take another status for a crash, and kill rank 0
+        how = "the same command goes on" if _sweeps() else "go on with the same command and ckpt_path=last"
+        print(f"{stopped}; {how}", file=sys.stderr)
+        sys.exit(128 + stopped.signal)
     except Exception as error:
         cause = input_error(error)
         if cause is None:
@@ -221,6 +232,11 @@ def run(config: DictConfig, job: Callable[[DictConfig], object]) -> None:
         if in_sweep():
             refuse_own_processes(config)
         job(config)
+
+
+def _sweeps() -> bool:
+    """Whether the command goes on by itself: sweeps do, and searches."""
+    return not HydraConfig.initialized() or in_sweep()
 
 
 def in_sweep() -> bool:

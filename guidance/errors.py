@@ -1,7 +1,9 @@
-"""The error for what a user can put right, its kind for files, and the nearest-name hint it carries."""
+"""What a user can put right, its kind for files, the end that was asked for, and the nearest-name hint."""
 
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -10,6 +12,26 @@ class InputError(ValueError):
 
 class WriteError(InputError, OSError):
     """A file that the system did not let be written, on a full disk for example; the message names it."""
+
+
+class StoppedError(BaseException):
+    """A signal asked the program to end. Nothing is wrong, so that no ``except Exception`` may catch it.
+
+    Args:
+        number: The signal.
+        saved: The checkpoint that was saved for it, if any.
+        step: The number of optimizer steps in that checkpoint.
+    """
+
+    def __init__(self, number: int, saved: Path | None = None, step: int = 0) -> None:
+        super().__init__(number, saved, step)
+        self.signal = signal.Signals(number)
+        self.saved = saved
+        self.step = step
+
+    def __str__(self) -> str:
+        what = f"step {self.step} is saved in {self.saved}" if self.saved else "not in a training's steps"
+        return f"stopped by {self.signal.name}: {what}"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -65,6 +65,16 @@ class MetricsCSV(Logger):
         self._rewrite()
 
     @rank_zero_only
+    def log_unlogged(self, metrics: Mapping[str, float], step: int) -> None:
+        """Write what a checkpoint knows of its last step, unless the row of this step is there.
+
+        A checkpoint within an epoch is saved before the loggers are told of the step.
+        """
+        written = {row["step"] for row in self.rows if any(row.get(name) for name in metrics)}
+        if metrics and str(step) not in written:
+            self.log_metrics(metrics, step)
+
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write the metrics of one step."""
         values = {key: f"{value:.8g}" for key, value in metrics.items() if key != "epoch"}

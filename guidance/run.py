@@ -35,6 +35,7 @@ from guidance.module import GuidedClassifier
 from guidance.orphans import end_when_orphaned
 from guidance.results import print_table, provenance
 from guidance.run_directory import resolve_checkpoint
+from guidance.stopping import ending_together, stoppable
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,13 @@ def train(config: DictConfig) -> dict[str, Any]:
 
     Raises:
         InputError: If the configuration or the data are wrong.
+        StoppedError: If a signal asked the training to stop (see :mod:`guidance.stopping`).
     """
+    with stoppable():
+        return _train(config)
+
+
+def _train(config: DictConfig) -> dict[str, Any]:
     quiet_lightning()
     output_dir = Path(config.paths.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -77,8 +84,12 @@ def train(config: DictConfig) -> dict[str, Any]:
         rank_zero_only(write_atomically)(output_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         for logger in loggers:
             logger.log_hyperparams(module.config)
-        metrics_csv.rewind(_check_fits(module, checkpoint) if checkpoint else 0)
-        with _says_how_to_go_on(output_dir):
+        content = _check_fits(module, checkpoint) if checkpoint else {"global_step": 0}
+        metrics_csv.rewind(int(content["global_step"]))
+        if "unlogged" in content:
+            unlogged = content["unlogged"] | {"epoch": content["epoch"]}
+            metrics_csv.log_unlogged(unlogged, content["global_step"] - 1)
+        with _says_how_to_go_on(output_dir), ending_together(trainer):
             before = _evaluate_start(
                 config, trainer, module, datamodule, output_dir, resumed=checkpoint is not None
             )
@@ -159,8 +170,8 @@ def _refuse_untrainable(config: DictConfig) -> None:
         )
 
 
-def _check_fits(module: GuidedClassifier, checkpoint: Path) -> int:
-    """Refuse to resume from another project's or model's checkpoint; return its number of steps."""
+def _check_fits(module: GuidedClassifier, checkpoint: Path) -> dict[str, Any]:
+    """Refuse to resume from another project's or model's checkpoint; return its content."""
     try:
         content = read_checkpoint(checkpoint)
     except InputError as error:
@@ -174,7 +185,7 @@ def _check_fits(module: GuidedClassifier, checkpoint: Path) -> int:
     if "global_step" not in content:
         raise InputError(f"ckpt_path: {checkpoint} is no checkpoint to resume from: it has no global_step")
     rank_zero_only(log.info)("continuing %s after step %d", checkpoint, content["global_step"])
-    return int(content["global_step"])
+    return content
 
 
 @contextmanager

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from guidance.errors import InputError
+from guidance.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,8 @@ def run_directory(runs_dir: str, date: str, time: str, *, _root_: DictConfig) ->
     """Return ``runs_dir/date/time``, or the newest run of this configuration if that is to be continued.
 
     Two configurations are the same if they agree in everything except ``ckpt_path``, ``paths`` and
-    ``trusted``. The newest is the one whose folder's name, the date and time of its start, is the greatest; no
-    clock is read.
+    ``trusted``. The newest is the one whose folder's name, the date and time of its start, is the greatest;
+    no clock is read.
 
     A new run has a folder of its own, which is made: if there is one of this name, of a run that started in
     the same second or before the clock was set back, a number is added. Where each of several processes
@@ -70,6 +72,27 @@ def _made(folder: Path) -> Path:
             path.mkdir(parents=True)
             return path
     return folder
+
+
+def keep_configuration(config: DictConfig) -> None:
+    """Write what a run is into ``.hydra/`` in its folder, where :func:`run_directory` and sweeps look for it.
+
+    Hydra would write ``config.yaml``, ``hydra.yaml`` and ``overrides.yaml`` itself, but in place: a process
+    that is killed there leaves a run that is not found again. Only rank 0 writes.
+
+    Args:
+        config: The run's, without Hydra's part.
+    """
+    from pytorch_lightning.utilities import rank_zero_only  # not at every start of the command line
+
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir) / ".hydra"
+    for name, content in (
+        ("overrides.yaml", hydra.overrides.task),
+        ("hydra.yaml", OmegaConf.create({"hydra": hydra})),
+        ("config.yaml", config),
+    ):
+        rank_zero_only(write_atomically)(folder / name, OmegaConf.to_yaml(content))
 
 
 def sweep_directory(runs_dir: str, *, _root_: DictConfig) -> str:

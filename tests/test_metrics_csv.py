@@ -44,3 +44,19 @@ def test_new_run_starts_empty(tmp_path: Path) -> None:
     path = filled(tmp_path / "m.csv").path
     MetricsCSV(path).rewind(0)
     assert rows(path) == []
+
+
+def test_line_that_a_kill_tore_is_dropped(tmp_path: Path) -> None:
+    path = filled(tmp_path / "m.csv").path
+    text = path.read_text()
+    path.write_text(text + "1,1")
+    MetricsCSV(path).rewind(12)
+    assert path.read_text() == text, "half of 1,10,... looks like step 1"
+
+
+def test_row_that_only_the_checkpoint_knows_is_added_once(tmp_path: Path) -> None:
+    logger = filled(tmp_path / "m.csv")
+    logger.rewind(3)
+    logger.log_unlogged({"epoch": 1, "train/loss": 9.0}, 3)
+    logger.log_unlogged({"epoch": 1, "train/loss": 9.0}, 3)
+    assert [row["train/loss"] for row in rows(logger.path)] == ["1", "0.5", "0.33333333", "9"]

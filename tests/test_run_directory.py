@@ -1,12 +1,14 @@
 """Where a run writes, and which run `ckpt_path=last` continues."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from guidance.errors import InputError
-from guidance.run_directory import resolve_checkpoint, run_directory
+from guidance.run_directory import keep_configuration, resolve_checkpoint, run_directory
 
 
 def config(**values: object) -> DictConfig:
@@ -59,6 +61,27 @@ def test_last_is_the_newest_of_the_same_configuration(tmp_path: Path) -> None:
 def test_last_without_an_earlier_run_starts_a_new_one(tmp_path: Path) -> None:
     earlier_run(tmp_path, "c", config(seed=1))
     assert directory(tmp_path, config(ckpt_path="last")).endswith("2030-01-01/12-00-00")
+
+
+def test_killed_while_it_writes_what_it_is_a_run_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "2020-01-01" / "a"
+    hydra = OmegaConf.create({"runtime": {"output_dir": str(folder)}, "overrides": {"task": ["seed=0"]}})
+    monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
+    keep_configuration(config())
+    whole = (folder / ".hydra" / "config.yaml").read_text()
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        keep_configuration(config())
+    assert (folder / ".hydra" / "config.yaml").read_text() == whole
+    assert directory(tmp_path, config(ckpt_path="last")) == str(folder)
+    assert OmegaConf.load(folder / ".hydra" / "overrides.yaml") == ["seed=0"]
+    assert OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.overrides.task == ["seed=0"]
 
 
 def test_checkpoint_to_resume_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -44,6 +44,7 @@ class Gallery(Callback):
         self.dirpath = Path(dirpath)
         self.num_images = num_images
         self._pairs: tuple[Batch, Tensor] | None = None
+        self._drawn = False
 
     @property
     def picture(self) -> Path:
@@ -91,6 +92,12 @@ class Gallery(Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.log_image("gallery", [str(self.picture)])
+        self._drawn = True
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw for a run that was killed after its last epoch was saved: it has nothing to train any more."""
+        if not self._drawn and (self.dirpath / "before.safetensors").is_file():
+            self.on_train_end(trainer, pl_module)
 
     def _explain(self, trainer: pl.Trainer, module: GuidedClassifier) -> tuple[Tensor, Tensor]:
         """Return maps [n, h, w] and probabilities [n] of the chosen pairs, on the CPU."""

@@ -64,6 +64,8 @@ class ImageCache:
         self._rows = _open_rows(self._path, self._shape)
         if self._rows is None:
             _build(self._path, self._shape, dataset, num_workers)
+        else:  # a build that was stopped at the very end leaves its note
+            _note_of(self._path).unlink(missing_ok=True)
 
     def __len__(self) -> int:
         return self._shape[0]
@@ -138,7 +140,7 @@ def _build(path: Path, shape: tuple[int, ...], dataset: ImageDataset, num_worker
         with FileLock(path.with_name(path.name + ".lock")):
             if _open_rows(path, shape) is not None:
                 return
-            part, note = (path.with_name(path.name + suffix) for suffix in (".part", ".progress"))
+            part, note = path.with_name(path.name + ".part"), _note_of(path)
             if part.is_symlink():  # it would be followed
                 part.unlink()
             start = _rows_done(note, shape) if _open_rows(part, shape) is not None else 0
@@ -151,7 +153,7 @@ def _build(path: Path, shape: tuple[int, ...], dataset: ImageDataset, num_worker
                 file.seek(offset + start * math.prod(shape[1:]))
                 _write_rows(file, note, start, _batches(dataset, shape[-1], start, num_workers, path.stem))
             part.replace(path)
-            note.unlink()
+            note.unlink(missing_ok=True)
 
 
 def _batches(
@@ -188,6 +190,11 @@ def _write_rows(file: BinaryIO, note: Path, done: int, batches: Iterator[Tensor]
                 noted = time.monotonic()
     finally:
         _note(file, note, done)
+
+
+def _note_of(path: Path) -> Path:
+    """Return the file that says how far the building of a cache has come."""
+    return path.with_name(path.name + ".progress")
 
 
 def _note(file: BinaryIO, note: Path, done: int) -> None:

@@ -9,6 +9,9 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from guidance.errors import InputError
 
+_SECONDS = 15.0
+"""How long the lock is waited for: a killed process's loader workers hold it until they find it gone."""
+
 
 @contextmanager
 def only_process_in(folder: Path) -> Iterator[None]:
@@ -22,7 +25,7 @@ def only_process_in(folder: Path) -> Iterator[None]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / "running.lock", timeout=0):
+        with FileLock(folder / "running.lock", timeout=_SECONDS):
             yield
     except Timeout as error:
         raise InputError(f"another process is running this job in {folder}") from error

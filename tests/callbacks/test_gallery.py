@@ -27,6 +27,15 @@ def test_maps_before_are_kept_and_the_picture_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "gallery" / "before_after.png").stat().st_size > 10_000
 
 
+def test_run_that_was_killed_after_its_last_epoch_is_drawn_when_it_goes_on(tmp_path: Path) -> None:
+    train(tiny_config(tmp_path, *SHORT))
+    picture = tmp_path / "gallery" / "before_after.png"
+    drawn = picture.read_bytes()
+    picture.unlink()
+    train(tiny_config(tmp_path, *SHORT, "ckpt_path=last"))
+    assert picture.read_bytes() == drawn
+
+
 def test_no_images_draw_nothing(tmp_path: Path) -> None:
     train(tiny_config(tmp_path, *SHORT, "callbacks.gallery.num_images=0"))
     assert not (tmp_path / "gallery").exists()

@@ -266,6 +266,16 @@ def test_an_unreadable_image_stops_the_build_which_then_goes_on(
     assert [name.split(".", 1)[1] for name in names(tmp_path / "cache")] == ["npy"]
 
 
+def test_note_of_a_build_that_was_killed_at_its_very_end_is_removed(tmp_path: Path) -> None:
+    dataset = Shapes("val", image_size=40, length={"val": 3})
+    ImageCache(dataset, 40, tmp_path, "val")
+    [cache] = tmp_path.glob("*.npy")
+    note = cache.with_name(cache.name + ".progress")
+    note.write_text('{"rows": 3}')
+    ImageCache(dataset, 40, tmp_path, "val")
+    assert not note.exists()
+
+
 def interrupted(files: Files, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Stop a build after 20 rows; return the begun file and its note."""
     batches = image_cache._batches
