@@ -1,14 +1,14 @@
 """Objects that a configuration names, and one sentence about what is wrong with it."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.loggers import Logger
 
 from guidance.attribution import Attributor
@@ -20,6 +20,26 @@ from guidance.errors import InputError
 from guidance.models import Classifier, load_start_weights
 from guidance.module import GuidedClassifier
 from guidance.teacher import Teacher
+
+
+class LabelledData(Protocol):
+    """What a training module needs to know of its data."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The K class names, in label order."""
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may show several classes, or none."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names of the groups that accuracy is reported for."""
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether images may have segmentation masks."""
 
 
 def build_part(node: Any, group: str, **options: Any) -> Any:
@@ -84,21 +104,19 @@ def build_data(config: DictConfig) -> GuidanceDataModule:
     return cast(GuidanceDataModule, build_part(config.data.module, "data"))
 
 
-def build_module(
-    config: DictConfig, datamodule: GuidanceDataModule, start_weights: bool = True
-) -> GuidedClassifier:
+def build_module(config: DictConfig, data: LabelledData, start_weights: bool = True) -> GuidedClassifier:
     """Build the model for the data's classes, and its training module.
 
     Args:
         config: With ``model`` and ``attributor``; ``loss`` and ``optimizer`` if it is to be trained.
-        datamodule: Knows the classes.
+        data: Knows the classes.
         start_weights: Whether to load ``model.checkpoint`` and pretrained weights; not needed when a
             checkpoint replaces them.
 
     Raises:
         InputError: If model, attributor and data do not fit together.
     """
-    model = build_model(config.model, datamodule.num_classes, start_weights)
+    model = build_model(config.model, len(data.classes), start_weights)
     attributor = build_part(config.attributor, "attributor")
     loss = config.get("loss")
     options: dict[str, Any] = {}
@@ -112,17 +130,17 @@ def build_module(
             "localization": build_part(loss.localization, "loss"),
             "weight": loss.weight,
             "guided_classes": loss.get("classes", "one"),
-            "teacher": _build_teacher(loss, datamodule),
+            "teacher": _build_teacher(loss, data),
             "reduction": loss.reduction,
             "optimizer": build_part(config.optimizer, "optimizer"),
         }
     return GuidedClassifier(
         model,
         attributor,
-        datamodule.classes,
-        multi_label=datamodule.multi_label,
-        groups=datamodule.groups,
-        has_masks=datamodule.has_masks,
+        data.classes,
+        multi_label=data.multi_label,
+        groups=data.groups,
+        has_masks=data.has_masks,
         seed=config.seed,
         config=portable_config(config),
         **options,
@@ -146,7 +164,7 @@ def restore_classifier(config: DictConfig, content: dict[str, Any]) -> GuidedCla
     return module
 
 
-def _build_teacher(loss: DictConfig, datamodule: GuidanceDataModule) -> Teacher | None:
+def _build_teacher(loss: DictConfig, data: LabelledData) -> Teacher | None:
     """Build the teacher that a loss names, with the model, attributor and weights of its checkpoint."""
     if loss.get("teacher") is None:
         return None
@@ -156,7 +174,7 @@ def _build_teacher(loss: DictConfig, datamodule: GuidanceDataModule) -> Teacher 
     content = read_checkpoint(path)
     own = OmegaConf.create(content["guidance"]["config"])
     parts = OmegaConf.create({key: own[key] for key in ("model", "attributor", "seed")})
-    module = build_module(parts, datamodule, start_weights=False)
+    module = build_module(parts, data, start_weights=False)
     load_weights(module, content)
     return Teacher(module.model, module.attributor, loss.teacher.temperature)
 
@@ -169,6 +187,6 @@ def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[L
         callbacks=callbacks,
         logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=bool(callbacks),
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
     )
     return trainer
