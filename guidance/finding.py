@@ -75,15 +75,19 @@ def gradient_finding(module: nn.Module) -> Finding | None:
     would never move again.
     """
     gradients = [(name, p.grad) for name, p in module.named_parameters() if p.grad is not None]
-    found = _of_parameters("gradient", gradients, lambda gradient: gradient.norm())
+    found = _of_parameters("gradient", gradients)
     if found is None and not get_total_norm([gradient for _, gradient in gradients]).isfinite():
         return Finding("gradient", "too large")
     return found
 
 
 def weights_finding(module: nn.Module) -> Finding | None:
-    """Return which parameters or running statistics are not finite."""
-    return _of_parameters("weights", trained_tensors(module), lambda values: values)
+    """Return which parameters or running statistics are not finite, or so large that their squares are not.
+
+    A layer that divides its weights by an infinite norm returns zeros and has no gradient: nothing in a step
+    would be wrong but that it teaches nothing.
+    """
+    return _of_parameters("weights", trained_tensors(module))
 
 
 def trained_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -94,10 +98,8 @@ def trained_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, buffer
 
 
-def _of_parameters(
-    what: str, tensors: Iterable[tuple[str, Tensor]], judged: Callable[[Tensor], Tensor]
-) -> Finding | None:
-    bad = [(name, t.detach()) for name, t in tensors if not torch.isfinite(judged(t.detach())).all()]
+def _of_parameters(what: str, tensors: Iterable[tuple[str, Tensor]]) -> Finding | None:
+    bad = [(name, values.detach()) for name, values in tensors if not values.detach().norm().isfinite()]
     if not bad:
         return None
     kinds = {_kind(values) for _, values in bad}

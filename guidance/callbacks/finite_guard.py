@@ -52,8 +52,8 @@ class FiniteGuard(Callback):
     The step that ended the training, and the first one skipped, are written to ``failure.pt`` (see
     :func:`guidance.replay.write_failure`) and told of in ``failure.txt``.
 
-    With ``trainer.precision=16-mixed`` gradients that overflow are left to the gradient scaler, which skips the
-    step by itself and lowers its scale, until the scale is below 1.
+    With ``trainer.precision=16-mixed`` gradients that overflow are left to the gradient scaler, which skips
+    the step by itself and lowers its scale, until the scale is below 1.
 
     An evaluation whose input, logits or maps are not finite ends with an error that names the images; with
     ``skip`` it goes on, warns, and their number is logged as ``val/not_finite_images``. A checkpoint with
@@ -160,14 +160,18 @@ class FiniteGuard(Callback):
     def _fail(
         self, trainer: pl.Trainer, module: GuidedClassifier, batches: list[tuple[Batch, StepRecord]]
     ) -> None:
-        """Report a step; return only if it is to be skipped."""
+        """Report a step; return only if it is to be skipped.
+
+        Raises:
+            InputError: If the training ends.
+        """
         own = [findings_of(record, _rank(trainer)) for _, record in batches]
         everyone = [_gathered(trainer, one) for one in own]
         # Of the batches that a step accumulates the first with a finding, or the last.
         number = next((i for i, found in enumerate(everyone) if any(found)), len(batches) - 1)
         findings = [finding for found in everyone[number] for finding in found]
         weights = weights_finding(module.model)
-        findings += [finding for finding in (weights, gradient_finding(module)) if finding is not None]
+        findings += [finding for finding in (weights, gradient_finding(module.model)) if finding is not None]
         failure = _failure(trainer, module, *batches[number], findings)
 
         place = f"epoch {failure.epoch}, step {failure.step}"
@@ -177,11 +181,8 @@ class FiniteGuard(Callback):
         skips = self.on_failure == "skip" and weights is None and self._in_a_row <= self.max_in_a_row
         if not skips or self.skipped == 0:
             if trainer.is_global_zero:
-                write_failure(self.path, failure, module)
                 full = f"{place}: {describe(findings, names.__getitem__, shown=None)}"
-                write_atomically(
-                    self.path.with_suffix(".txt"), f"{full}\npython -m guidance.replay {self.path}\n"
-                )
+                self._write(failure, module, full)
             trainer.strategy.barrier()
         if skips:
             self.skipped += 1
@@ -192,6 +193,15 @@ class FiniteGuard(Callback):
             f"training is not finite in {text}. Stopped{after} with the weights of before the step. "
             f"{_advice(findings)}. See it again: python -m guidance.replay {self.path}"
         )
+
+    def _write(self, failure: Failure, module: GuidedClassifier, text: str) -> None:
+        try:
+            write_failure(self.path, failure, module)
+            write_atomically(
+                self.path.with_suffix(".txt"), f"{text}\npython -m guidance.replay {self.path}\n"
+            )
+        except OSError as error:  # the failure itself is the news
+            log.warning("cannot write %s: %s", self.path, error)
 
     # Evaluation -----------------------------------------------------------------------------------------
 
@@ -230,6 +240,11 @@ class FiniteGuard(Callback):
         self._report_evaluation(trainer, cast(GuidedClassifier, pl_module), "test")
 
     def _report_evaluation(self, trainer: pl.Trainer, module: GuidedClassifier, split: str) -> None:
+        """Report an evaluation, in every process alike.
+
+        Raises:
+            InputError: If it is not finite and the run ends.
+        """
         findings = [finding for found in _gathered(trainer, self._evaluated) for finding in found]
         self._evaluated = []
         if not findings:
@@ -255,17 +270,15 @@ class FiniteGuard(Callback):
             InputError: Naming them.
         """
         model = cast(GuidedClassifier, pl_module).model
-        finite = (
-            torch.stack([torch.isfinite(values).all() for _, values in trained_tensors(model)]).all().int()
-        )
+        finite = get_total_norm([values for _, values in trained_tensors(model)]).isfinite().int()
         if trainer.world_size > 1:
             dist.all_reduce(finite, dist.ReduceOp.MIN)
         if not finite:
             found = [one for one in (weights_finding(model),) if one is not None]
+            what = describe(found, str) if found else "the weights of another process"
             raise InputError(
-                f"the checkpoint of epoch {trainer.current_epoch}, step {trainer.global_step} is not saved: not "
-                f"finite are {describe(found, str) if found else 'the weights of another process'}. "
-                f"{_WEIGHTS_ADVICE}"
+                f"the checkpoint of epoch {trainer.current_epoch}, step {trainer.global_step} is not saved, "
+                f"for these are not finite: {what}. {_WEIGHTS_ADVICE}"
             )
 
 

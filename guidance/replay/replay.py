@@ -90,7 +90,7 @@ def replay(path: Path, device: str = "cpu") -> Replayed:
     with precision.train_step_context():
         losses, record = module.compute_losses(batch, failure.epoch)
     findings = _findings(module, losses["loss"], record)
-    return Replayed(failure, {name: float(value) for name, value in losses.items()}, findings)
+    return Replayed(failure, {name: value.item() for name, value in losses.items()}, findings)
 
 
 def _findings(module: GuidedClassifier, loss: Tensor, record: StepRecord) -> list[Finding]:
@@ -100,7 +100,7 @@ def _findings(module: GuidedClassifier, loss: Tensor, record: StepRecord) -> lis
     noted = [one for one in record.quantities if one.name != "loss" and one.values.requires_grad]
     within = torch.autograd.grad(loss, [one.values for one in noted], retain_graph=True, allow_unused=True)
     loss.backward()
-    gradient = gradient_finding(module)
+    gradient = gradient_finding(module.model)
     if gradient is None:
         return found
     at = StepRecord(record.indices)
