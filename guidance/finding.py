@@ -1,6 +1,6 @@
 """What is not finite in a step: which quantity, of which images, in which parameters."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -75,30 +75,25 @@ def gradient_finding(module: nn.Module) -> Finding | None:
     would never move again.
     """
     gradients = [(name, p.grad) for name, p in module.named_parameters() if p.grad is not None]
-    found = _of_parameters("gradient", gradients)
+    found = _of_tensors("gradient", gradients)
     if found is None and not get_total_norm([gradient for _, gradient in gradients]).isfinite():
         return Finding("gradient", "too large")
     return found
 
 
 def weights_finding(module: nn.Module) -> Finding | None:
-    """Return which parameters or running statistics are not finite, or so large that their squares are not.
+    """Return which parameters are not finite, or have a square that is not, and which running statistics.
 
     A layer that divides its weights by an infinite norm returns zeros and has no gradient: nothing in a step
     would be wrong but that it teaches nothing.
     """
-    return _of_parameters("weights", trained_tensors(module))
+    statistics = [(name, b) for name, b in module.named_buffers() if "running_" in name.rpartition(".")[2]]
+    bad = [(name, values) for name, values in statistics if not values.isfinite().all()]
+    return _of_tensors("weights", [*module.named_parameters(), *bad])
 
 
-def trained_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield what training changes, by name: parameters and running statistics."""
-    yield from module.named_parameters()
-    for name, buffer in module.named_buffers():
-        if name.rpartition(".")[2].startswith("running_"):
-            yield name, buffer
-
-
-def _of_parameters(what: str, tensors: Iterable[tuple[str, Tensor]]) -> Finding | None:
+def _of_tensors(what: str, tensors: Iterable[tuple[str, Tensor]]) -> Finding | None:
+    """Return which tensors have a norm that is not finite."""
     bad = [(name, values.detach()) for name, values in tensors if not values.detach().norm().isfinite()]
     if not bad:
         return None

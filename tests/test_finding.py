@@ -26,20 +26,22 @@ def test_images_of_a_quantity() -> None:
 
 
 def test_gradients_and_weights() -> None:
-    module = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1), nn.Linear(1, 1))
-    assert gradient_finding(module) is None or all(p.grad is None for p in module.parameters())
+    module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 2))
+    assert gradient_finding(module) is None
     for parameter in module.parameters():
         parameter.grad = torch.ones_like(parameter)
     assert gradient_finding(module) is None
     assert weights_finding(module) is None
-    module[0].weight.grad = torch.tensor([[1e25]])
+    module[0].weight.grad = torch.full((2, 2), 1e25)
     assert gradient_finding(module) == Finding("gradient", "too large", names=("0.weight",))
-    module[2].bias.grad = torch.tensor([INF])
+    module[2].bias.grad = torch.tensor([INF, 0.0])
     assert gradient_finding(module) == Finding("gradient", "infinite", names=("0.weight", "2.bias"))
     # Each alone can be squared, their sum of squares cannot.
     for parameter in module.parameters():
-        parameter.grad = torch.full_like(parameter, 1.5e19)
+        parameter.grad = torch.full_like(parameter, 0.9e19)
     assert gradient_finding(module) == Finding("gradient", "too large")
+    module[1].running_var.fill_(1e25)  # nothing squares it
+    assert weights_finding(module) is None
     module[1].running_var.fill_(NAN)
     assert weights_finding(module) == Finding("weights", "nan", names=("1.running_var",))
 

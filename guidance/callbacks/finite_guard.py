@@ -22,7 +22,6 @@ from guidance.finding import (
     describe,
     findings_of,
     gradient_finding,
-    trained_tensors,
     weights_finding,
 )
 from guidance.module import GuidedClassifier
@@ -270,15 +269,12 @@ class FiniteGuard(Callback):
             InputError: Naming them.
         """
         model = cast(GuidedClassifier, pl_module).model
-        finite = get_total_norm([values for _, values in trained_tensors(model)]).isfinite().int()
-        if trainer.world_size > 1:
-            dist.all_reduce(finite, dist.ReduceOp.MIN)
-        if not finite:
-            found = [one for one in (weights_finding(model),) if one is not None]
-            what = describe(found, str) if found else "the weights of another process"
+        found = weights_finding(model)
+        everyone = [one for one in _gathered(trainer, found) if one is not None]
+        if everyone:
             raise InputError(
                 f"the checkpoint of epoch {trainer.current_epoch}, step {trainer.global_step} is not saved, "
-                f"for these are not finite: {what}. {_WEIGHTS_ADVICE}"
+                f"for these are not finite: {describe(everyone, str)}. {_WEIGHTS_ADVICE}"
             )
 
 

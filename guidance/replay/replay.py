@@ -86,17 +86,17 @@ def replay(path: Path, device: str = "cpu") -> Replayed:
     precision.convert_module(module)
     module.to(trainer.strategy.root_device).train()
     batch = module.on_before_batch_transfer(failure.batch, 0).to(trainer.strategy.root_device)
+    weights = weights_finding(module.model)
     module.seed_step(failure.step)
     with precision.train_step_context():
         losses, record = module.compute_losses(batch, failure.epoch)
     findings = _findings(module, losses["loss"], record)
+    findings += [] if weights is None else [weights]
     return Replayed(failure, {name: value.item() for name, value in losses.items()}, findings)
 
 
 def _findings(module: GuidedClassifier, loss: Tensor, record: StepRecord) -> list[Finding]:
     found = findings_of(record)
-    weights = weights_finding(module.model)
-    found += [] if weights is None else [weights]
     noted = [one for one in record.quantities if one.name != "loss" and one.values.requires_grad]
     within = torch.autograd.grad(loss, [one.values for one in noted], retain_graph=True, allow_unused=True)
     loss.backward()

@@ -1,4 +1,4 @@
-"""Steps that are not finite: stopped or skipped, before anything changes, with what, where and which images."""
+"""Steps that are not finite: stopped or skipped before anything changes; what, where, which images."""
 
 import multiprocessing
 import re
@@ -14,6 +14,7 @@ import torch.distributed as dist
 from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from guidance.attribution import BcosContributions
 from guidance.callbacks import FiniteGuard
@@ -61,8 +62,12 @@ def fit(
 ) -> Any:
     module = module or make_module()
     trainer = make_trainer(guard, **options)
-    trainer.fit(module, batches)
+    trainer.fit(module, loader(batches) if isinstance(batches, list) else batches)
     return trainer
+
+
+def loader(batches: list[Batch]) -> DataLoader[Batch]:
+    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
 
 def state(trainer: pl.Trainer) -> dict[str, Tensor]:
@@ -91,7 +96,7 @@ def test_stops_before_the_step_and_names_the_image(tmp_path: Path) -> None:
         r"the step\. Replace or remove these images"
     )
     with pytest.raises(InputError, match=message) as raised:
-        stopped.fit(module, [batch(1), batch(2, bad=3), batch(3)])  # type: ignore[arg-type]
+        stopped.fit(module, loader([batch(1), batch(2, bad=3), batch(3)]))
     assert str(raised.value).endswith(f"python -m guidance.replay {guard.path}")
     assert_same(stopped, fit(None, [batch(1)]))
 
@@ -99,7 +104,7 @@ def test_stops_before_the_step_and_names_the_image(tmp_path: Path) -> None:
     assert (failure.epoch, failure.step) == (0, 1)
     assert failure.names == [f"train image {number}" for number in range(20, 25)]
     assert torch.equal(failure.batch.images.isnan(), batch(2, bad=3).images.isnan())
-    assert [classes.tolist() for classes in failure.guided][0][2:] == [-1, -1, -1]
+    assert failure.guided[0].tolist()[2:] == [-1, -1, -1]
     assert failure.findings[0].what == "input"
     for name, value in module.state_dict().items():
         assert torch.equal(content["state_dict"][name], value)
@@ -140,13 +145,13 @@ def test_too_many_skipped_together_stop(tmp_path: Path) -> None:
     assert read_failure(guard.path)[0].step == 0
     guard = FiniteGuard(tmp_path, on_failure="skip", max_in_a_row=2)
     with pytest.raises(
-        InputError, match="in epoch 0, step 3: .* Stopped after 2 skipped together with the weights"
+        InputError, match=r"in epoch 0, step 3: .* Stopped after 2 skipped together with the weights"
     ):
         fit(guard, [batch(5), *bad])
     assert read_failure(guard.path)[0].step == 3
     resumed = FiniteGuard(tmp_path, on_failure="skip", max_in_a_row=2)
     resumed.load_state_dict(guard.state_dict())
-    with pytest.raises(InputError, match="step 0: .* Stopped after 3"):
+    with pytest.raises(InputError, match=r"step 0: .* Stopped after 3"):
         fit(resumed, bad)
 
 
@@ -179,7 +184,7 @@ class LossWithBrokenGradient(EnergyLoss):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"attributor": BrokenMap()}, "map (nan) of 1 image: train image 10; then localization loss"),
+        ({"attributor": BrokenMap()}, "map (infinite) of 1 image: train image 10; then localization loss"),
         (
             {"localization": BrokenLoss()},
             "localization loss (nan) of 2 images: train image 10, train image 11; then loss, gradient",
@@ -232,19 +237,19 @@ def test_broken_weights_are_not_saved(value: float, tmp_path: Path) -> None:
 
 
 def test_evaluation_names_the_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    batches = [batch(1), batch(2, bad=1), batch(3, bad=4)]
+    batches = loader([batch(1), batch(2, bad=1), batch(3, bad=4)])
     message = (
         r"evaluation of val is not finite: input \(nan\) of 2 images: val image 21, val image 34; then logits"
     )
     with pytest.raises(InputError, match=message):
-        make_trainer(FiniteGuard(tmp_path)).validate(make_module(), batches, verbose=False)  # type: ignore[arg-type]
+        make_trainer(FiniteGuard(tmp_path)).validate(make_module(), batches, verbose=False)
     module = make_module()
     trainer = make_trainer(FiniteGuard(tmp_path, on_failure="skip"))
-    trainer.test(module, batches, verbose=False)  # type: ignore[arg-type]
+    trainer.test(module, batches, verbose=False)
     assert module.results["test/not_finite_images"] == 2
     assert trainer.callback_metrics["test/not_finite_images"] == 2
     assert "the evaluation of test is not finite" in caplog.text
-    trainer.test(module, [batch(1)], verbose=False)  # type: ignore[arg-type]
+    trainer.test(module, loader([batch(1)]), verbose=False)
     assert "test/not_finite_images" not in trainer.callback_metrics
 
 
@@ -256,13 +261,13 @@ def test_a_gradient_scaler_deals_with_overflow(scale: float, tmp_path: Path) -> 
     module = make_module(weight=0.5 if scale > 1 else 1e25)
     trainer = make_trainer(guard, plugins=[MixedPrecision("16-mixed", "cpu", scaler)], max_epochs=2)
     if scale > 1:
-        trainer.fit(module, [batch(1)])  # type: ignore[arg-type]
+        trainer.fit(module, loader([batch(1)]))
         assert scaler.get_scale() == 2.0**118
         assert_same(trainer, trainer)
         assert not guard.path.exists()
     else:
         with pytest.raises(InputError, match=r"gradient \("):
-            trainer.fit(module, [batch(1)])  # type: ignore[arg-type]
+            trainer.fit(module, loader([batch(1)]))
 
 
 @pytest.mark.parametrize(
