@@ -44,8 +44,9 @@ def make_module(**options: Any) -> GuidedClassifier:
 
 
 def make_trainer(guard: FiniteGuard | None, **options: Any) -> pl.Trainer:
+    settings: dict[str, Any] = {"accelerator": "cpu", "max_epochs": 1} | options
     return pl.Trainer(
-        **{"accelerator": "cpu", "max_epochs": 1} | options,
+        **settings,
         callbacks=[] if guard is None else [guard],
         logger=False,
         enable_checkpointing=False,
@@ -73,7 +74,7 @@ def loader(batches: list[Batch]) -> DataLoader[Batch]:
 def state(trainer: pl.Trainer) -> dict[str, Tensor]:
     """All that a step may change: weights, running statistics, the optimizer's state."""
     assert trainer.lightning_module is not None
-    found = dict(trainer.lightning_module.model.state_dict())  # type: ignore[union-attr,operator]
+    found = dict(trainer.lightning_module.model.state_dict())  # type: ignore[union-attr]
     for number, of_parameter in trainer.optimizers[0].state_dict()["state"].items():
         found |= {f"{number}.{name}": torch.as_tensor(value) for name, value in of_parameter.items()}
     return found
