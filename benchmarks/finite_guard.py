@@ -1,6 +1,6 @@
 """What judging every step costs: ``python benchmarks/finite_guard.py --help``.
 
-The same guided trainings with and without the guard, in turn; random weights and images, the optimizer included.
+The same guided trainings with and without the guard, in turn; random weights and images, with the optimizer.
 """
 
 import argparse

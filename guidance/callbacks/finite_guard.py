@@ -1,7 +1,6 @@
 """Stops before a step that is not finite, or leaves it out, and says what was wrong in which image."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -14,6 +13,14 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from guidance.callbacks.failed_step import (
+    WEIGHTS_ADVICE,
+    advice,
+    failed_step,
+    finding_rank,
+    gathered,
+    image_namer,
+)
 from guidance.data import Batch
 from guidance.errors import InputError, unknown_name
 from guidance.files import write_atomically
@@ -25,14 +32,13 @@ from guidance.finding import (
     weights_finding,
 )
 from guidance.module import GuidedClassifier
-from guidance.replay.reproducer import Failure, joined_batches, write_failure
+from guidance.replay.reproducer import Failure, write_failure
 from guidance.step_record import StepRecord
 
 log = logging.getLogger(__name__)
 
 OnFailure = Literal["stop", "skip"]
 FAILURE_FILE = "failure.pt"
-_WEIGHTS_ADVICE = "A step before was too large: lower optimizer.lr, and go on from an earlier checkpoint"
 
 
 class FiniteGuard(Callback):
@@ -164,14 +170,14 @@ class FiniteGuard(Callback):
         Raises:
             InputError: If the training ends.
         """
-        own = [findings_of(record, _rank(trainer)) for _, record in batches]
-        everyone = [_gathered(trainer, one) for one in own]
+        own = [findings_of(record, finding_rank(trainer)) for _, record in batches]
+        everyone = [gathered(trainer, one) for one in own]
         # Of the batches that a step accumulates the first with a finding, or the last.
         number = next((i for i, found in enumerate(everyone) if any(found)), len(batches) - 1)
         findings = [finding for found in everyone[number] for finding in found]
         weights = weights_finding(module.model)
         findings += [finding for finding in (weights, gradient_finding(module.model)) if finding is not None]
-        failure = _failure(trainer, module, *batches[number], findings)
+        failure = failed_step(trainer, *batches[number], findings)
 
         place = f"epoch {failure.epoch}, step {failure.step}"
         names = dict(zip(failure.batch.indices.tolist(), failure.names, strict=True))
@@ -190,7 +196,7 @@ class FiniteGuard(Callback):
         after = f" after {self._in_a_row - 1} skipped together" if self._in_a_row > 1 else ""
         raise InputError(
             f"training is not finite in {text}. Stopped{after} with the weights of before the step. "
-            f"{_advice(findings)}. See it again: python -m guidance.replay {self.path}"
+            f"{advice(findings)}. See it again: python -m guidance.replay {self.path}"
         )
 
     def _write(self, failure: Failure, module: GuidedClassifier, text: str) -> None:
@@ -216,7 +222,7 @@ class FiniteGuard(Callback):
         """Judge a batch."""
         record = cast(StepRecord, pl_module.record)
         if not record.all_finite():
-            self._evaluated += findings_of(record, _rank(trainer))
+            self._evaluated += findings_of(record, finding_rank(trainer))
 
     def on_test_batch_end(
         self,
@@ -244,15 +250,15 @@ class FiniteGuard(Callback):
         Raises:
             InputError: If it is not finite and the run ends.
         """
-        findings = [finding for found in _gathered(trainer, self._evaluated) for finding in found]
+        findings = [finding for found in gathered(trainer, self._evaluated) for finding in found]
         self._evaluated = []
         if not findings:
             return
         weights = weights_finding(module.model)
         found = findings + ([] if weights is None else [weights])
-        text = f"the evaluation of {split} is not finite: {describe(found, _namer(trainer, split))}"
+        text = f"the evaluation of {split} is not finite: {describe(found, image_namer(trainer, split))}"
         if self.on_failure == "stop" or weights is not None:
-            raise InputError(f"{text}. {_advice(found)}")
+            raise InputError(f"{text}. {advice(found)}")
         images = {index for finding in findings for index in finding.images}
         module.log(f"{split}/not_finite_images", float(len(images)))
         module.results[f"{split}/not_finite_images"] = float(len(images))
@@ -270,11 +276,11 @@ class FiniteGuard(Callback):
         """
         model = cast(GuidedClassifier, pl_module).model
         found = weights_finding(model)
-        everyone = [one for one in _gathered(trainer, found) if one is not None]
+        everyone = [one for one in gathered(trainer, found) if one is not None]
         if everyone:
             raise InputError(
                 f"the checkpoint of epoch {trainer.current_epoch}, step {trainer.global_step} is not saved, "
-                f"for these are not finite: {describe(everyone, str)}. {_WEIGHTS_ADVICE}"
+                f"for these are not finite: {describe(everyone, str)}. {WEIGHTS_ADVICE}"
             )
 
 
@@ -288,54 +294,3 @@ def _scaler_lowers(trainer: pl.Trainer) -> bool:
     """Whether a gradient scaler deals with a gradient that overflows, by skipping and a smaller scale."""
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     return scaler is not None and scaler.get_scale() >= 1
-
-
-def _rank(trainer: pl.Trainer) -> int | None:
-    return trainer.global_rank if trainer.world_size > 1 else None
-
-
-def _gathered(trainer: pl.Trainer, own: Any) -> list[Any]:
-    """Return what every process has, in the order of ranks."""
-    if trainer.world_size == 1:
-        return [own]
-    everyone: list[Any] = [None] * trainer.world_size
-    dist.all_gather_object(everyone, own)
-    return everyone
-
-
-def _failure(
-    trainer: pl.Trainer, module: GuidedClassifier, batch: Batch, record: StepRecord, findings: list[Finding]
-) -> Failure:
-    """Put together what all processes know of a step."""
-    guided = [torch.where(counts, classes, -1).cpu() for classes, counts in record.guided]
-    parts = _gathered(trainer, (batch.to("cpu"), guided))
-    joined = joined_batches([part for part, _ in parts])
-    ranks = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(part) for part, _ in parts]))
-    name = _namer(trainer, "train")
-    return Failure(
-        batch=joined,
-        names=[name(index) for index in joined.indices.tolist()],
-        ranks=ranks,
-        epoch=trainer.current_epoch,
-        step=trainer.global_step,
-        guided=[torch.cat(each) for each in zip(*(classes for _, classes in parts), strict=False)],
-        findings=findings,
-    )
-
-
-def _namer(trainer: pl.Trainer, split: str) -> Callable[[int], str]:
-    """Return what names the images of a split; their numbers, where images come without a data module."""
-    datamodule = cast(Any, trainer).datamodule
-    if datamodule is None:
-        return lambda index: f"{split} image {index}"
-    dataset = datamodule.split(split)
-    return lambda index: str(dataset.name(index))
-
-
-def _advice(findings: list[Finding]) -> str:
-    what = {finding.what for finding in findings}
-    if "weights" in what:
-        return _WEIGHTS_ADVICE
-    if "input" in what:
-        return "Replace or remove these images"
-    return "Lower optimizer.lr or loss.weight, or use trainer.precision=32-true"

@@ -1,6 +1,5 @@
 """Steps that are not finite: stopped or skipped before anything changes; what, where, which images."""
 
-import multiprocessing
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -305,8 +304,8 @@ class OfRank:
 
 
 def two_ranks() -> DDPStrategy:
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "torchmetrics", "hypothesis"])
-    return DDPStrategy(start_method="forkserver", process_group_backend="gloo")
+    # Any other start method would let both processes train the same memory.
+    return DDPStrategy(start_method="spawn", process_group_backend="gloo")
 
 
 @pytest.mark.slow
