@@ -2,14 +2,14 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.loggers import Logger
 
 from guidance.attribution import Attributor
@@ -23,6 +23,26 @@ from guidance.module import GuidedClassifier
 from guidance.stopping import leave_signals_alone
 from guidance.stored_config import stored_config
 from guidance.teacher import Teacher
+
+
+class LabelledData(Protocol):
+    """What a training module needs to know of its data."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The K class names, in label order."""
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may show several classes, or none."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names of the groups that accuracy is reported for."""
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether images may have segmentation masks."""
 
 
 def build_part(node: Any, group: str, **options: Any) -> Any:
@@ -87,21 +107,19 @@ def build_data(config: DictConfig) -> GuidanceDataModule:
     return cast(GuidanceDataModule, build_part(config.data.module, "data"))
 
 
-def build_module(
-    config: DictConfig, datamodule: GuidanceDataModule, start_weights: bool = True
-) -> GuidedClassifier:
+def build_module(config: DictConfig, data: LabelledData, start_weights: bool = True) -> GuidedClassifier:
     """Build the model for the data's classes, and its training module.
 
     Args:
         config: With ``model`` and ``attributor``; ``loss`` and ``optimizer`` if it is to be trained.
-        datamodule: Knows the classes.
+        data: Knows the classes.
         start_weights: Whether to load ``model.checkpoint`` and pretrained weights; not needed when a
             checkpoint replaces them.
 
     Raises:
         InputError: If model, attributor and data do not fit together.
     """
-    model = build_model(config.model, datamodule.num_classes, start_weights)
+    model = build_model(config.model, len(data.classes), start_weights)
     attributor = build_part(config.attributor, "attributor")
     loss = config.get("loss")
     options: dict[str, Any] = {}
@@ -115,17 +133,17 @@ def build_module(
             "localization": build_part(loss.localization, "loss"),
             "weight": loss.weight,
             "guided_classes": loss.get("classes", "one"),
-            "teacher": _build_teacher(loss, datamodule, config.get("trusted") or ()),
+            "teacher": _build_teacher(loss, data, config.get("trusted") or ()),
             "reduction": loss.reduction,
             "optimizer": build_part(config.optimizer, "optimizer"),
         }
     return GuidedClassifier(
         model,
         attributor,
-        datamodule.classes,
-        multi_label=datamodule.multi_label,
-        groups=datamodule.groups,
-        has_masks=datamodule.has_masks,
+        data.classes,
+        multi_label=data.multi_label,
+        groups=data.groups,
+        has_masks=data.has_masks,
         seed=config.seed,
         config=portable_config(config),
         **options,
@@ -149,9 +167,7 @@ def restore_classifier(config: DictConfig, content: dict[str, Any]) -> GuidedCla
     return module
 
 
-def _build_teacher(
-    loss: DictConfig, datamodule: GuidanceDataModule, trusted: Collection[str]
-) -> Teacher | None:
+def _build_teacher(loss: DictConfig, data: LabelledData, trusted: Collection[str]) -> Teacher | None:
     """Build the teacher that a loss names, with the model, attributor and weights of its checkpoint."""
     if loss.get("teacher") is None:
         return None
@@ -161,7 +177,7 @@ def _build_teacher(
     content = read_checkpoint(path)
     own = stored_config(content, path, trusted)
     parts = OmegaConf.create({key: own[key] for key in ("model", "attributor", "seed")})
-    module = build_module(parts, datamodule, start_weights=False)
+    module = build_module(parts, data, start_weights=False)
     load_weights(module, content)
     return Teacher(module.model, module.attributor, loss.teacher.temperature)
 
@@ -174,7 +190,7 @@ def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[L
         callbacks=callbacks,
         logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=bool(callbacks),
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
     )
     leave_signals_alone(trainer)
     return trainer

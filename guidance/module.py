@@ -21,6 +21,7 @@ from guidance.metrics import SplitMetrics
 from guidance.migration import FORMAT_VERSION
 from guidance.models import Classifier
 from guidance.randomness import hash_integers
+from guidance.step_record import StepRecord
 from guidance.teacher import Lesson, Teacher
 
 Reduction = Literal["mean", "sum"]
@@ -127,7 +128,7 @@ class GuidedClassifier(pl.LightningModule):
         self.test_metrics = SplitMetrics(self.classes, attributor.layers, multi_label, groups, has_masks)
         self._rounds = 1
         self._rows: Tensor | slice = slice(None)
-        self._loss_total = torch.zeros(())
+        self.record: StepRecord | None = None
 
     def configure_optimizers(self) -> Optimizer:
         """Make the optimizer of all trainable parameters."""
@@ -147,18 +148,43 @@ class GuidedClassifier(pl.LightningModule):
             self._rounds = max(self._rounds, 1)
         return batch
 
-    def on_train_start(self) -> None:
-        """Forget a loss that was not finite in an earlier fit."""
-        self._loss_total = torch.zeros((), device=self.device)
-
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Derive the step's randomness (dropout) from its number, so that a resumed run repeats it."""
-        torch.manual_seed(int(hash_integers(self.seed, self.global_step, self.global_rank)))
+        self.seed_step(self.global_step, self.global_rank)
+
+    def seed_step(self, step: int, rank: int = 0) -> None:
+        """Seed what is random within a training step.
+
+        Args:
+            step: Optimizer steps done before it.
+            rank: Of the process.
+        """
+        torch.manual_seed(int(hash_integers(self.seed, step, rank)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return a loss whose mean over processes is that of the global batch."""
-        images = batch.images.to(self.dtype) / 255
-        world = self.trainer.world_size
+        """Return a loss whose mean over processes is that of the global batch; note what it was made of."""
+        losses, record = self.compute_losses(batch, self.current_epoch, self.trainer.world_size)
+        for name, value in losses.items():
+            self.log(f"train/{name}", value.detach(), batch_size=len(batch), prog_bar=name == "loss")
+        self.record = record.detached()
+        return losses["loss"]
+
+    def compute_losses(
+        self, batch: Batch, epoch: int, world: int = 1
+    ) -> tuple[dict[str, Tensor], StepRecord]:
+        """Compute the loss of a training step, for a trainer or without one.
+
+        Args:
+            batch: After :meth:`on_before_batch_transfer`.
+            epoch: Decides which classes are drawn.
+            world: The number of processes, which all call this.
+
+        Returns:
+            ``loss`` and its parts, ``classification_loss`` and, with guidance, ``localization_loss``: scalars
+            whose means over processes are those of the global batch; and what they were computed from.
+        """
+        record = StepRecord(batch.indices)
+        images = record.note("input", batch.images).to(self.dtype) / 255
 
         # Processes run the same collectives only if they build the same graph, so with several of them a
         # batch without a guidable image goes the whole way, with a localization loss of 0.
@@ -166,62 +192,51 @@ class GuidedClassifier(pl.LightningModule):
         rows: Tensor | slice = slice(None)
         if guides:
             forward = self.attributor.forward(self.model, images)
-            logits = forward.logits
+            logits = record.note("logits", forward.logits)
             # For the same reason several processes explain all images.
             if world == 1 and isinstance(self._rows, Tensor) and forward.tape is not None:
                 rows = self._rows.to(images.device, non_blocking=True)
         else:
-            logits = self.model(images)
+            logits = record.note("logits", self.model(images))
         lesson = self.teacher.teach(images) if self.teacher is not None else None
+        if lesson is not None:
+            record.note("teacher's map", lesson.maps)
         if lesson is not None and self.teacher is not None and self.teacher.temperature is not None:
             classification = self.teacher.distillation_loss(logits, lesson)
         else:
             classification = _cross_entropy(logits, batch.labels)
-        rounds = self._guidance_rounds(batch, lesson, rows) if guides else []
-        counts = self._global_counts(batch, rounds)
-        classification = classification.sum() * world / counts[0]
-        loss = classification
+        record.note("classification loss", classification)
+        rounds = self._guidance_rounds(batch, lesson, rows, epoch) if guides else []
+        counts = self._global_counts(batch, rounds, world)
+        loss = classification = classification.sum() * world / counts[0]
+        losses = {"classification_loss": classification}
         if guides:
             localization = torch.zeros_like(classification)
             if isinstance(rows, Tensor):
                 forward = forward.restrict(rows)
+            of_maps = rows if isinstance(rows, Tensor) else None
             for one in rounds:
+                record.guided.append((one.classes, one.guided))
                 maps = self.attributor.attribute(forward, one.classes[rows], create_graph=True)
-                losses = torch.where(one.guided[rows], one.loss(maps), 0.0).sum() * world
+                each = one.loss(record.note("map", maps, of_maps))
+                record.note("localization loss", each, of_maps)
+                total = torch.where(one.guided[rows], each, 0.0).sum() * world
                 if self.reduction == "mean":
-                    losses = losses / counts[2 if one.absent else 1].clamp(min=1)
-                localization = localization + losses
+                    total = total / counts[2 if one.absent else 1].clamp(min=1)
+                localization = localization + total
             loss = loss + self.weight * localization
-            self.log("train/localization_loss", localization.detach(), batch_size=len(batch))
-        self.log("train/classification_loss", classification.detach(), batch_size=len(batch))
-        self.log("train/loss", loss.detach(), batch_size=len(batch), prog_bar=True)
-        self._loss_total = self._loss_total + loss.detach()
-        return loss
+            losses = {"localization_loss": localization} | losses
+        return losses | {"loss": record.note("loss", loss)}, record
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Stop on a loss that is not finite: at once on a CPU, else every 50 steps."""
-        if self.device.type == "cpu" or batch_idx % 50 == 0:
-            self._check_loss()
-
-    def on_train_epoch_end(self) -> None:
-        """Stop on a loss that is not finite."""
-        self._check_loss()
-
-    def _check_loss(self) -> None:
-        if not torch.isfinite(self._loss_total):
-            raise InputError(
-                f"the training loss is not finite (epoch {self.current_epoch}, step {self.global_step} or "
-                "shortly before): lower optimizer.lr or loss.weight, or use trainer.precision=32-true; the "
-                "last checkpoint is from before"
-            )
-
-    def _guidance_rounds(self, batch: Batch, lesson: Lesson | None, rows: Tensor | slice) -> list[_Round]:
+    def _guidance_rounds(
+        self, batch: Batch, lesson: Lesson | None, rows: Tensor | slice, epoch: int
+    ) -> list[_Round]:
         """Return what is explained in this step: one class of every image a round; losses are of rows."""
         loss = cast(nn.Module, self.localization)
         if lesson is not None:
             guided = torch.ones(len(batch), dtype=torch.bool, device=batch.images.device)
             return [_Round(lesson.classes, guided, partial(loss, teacher_maps=lesson.maps))]
-        guidable, epoch = batch.guidable(), self.current_epoch
+        guidable = batch.guidable()
         if self.guided_classes == "all":
             chosen = [nth_class(guidable, number) for number in range(max(self._rounds, 1))]
         else:
@@ -233,13 +248,13 @@ class GuidedClassifier(pl.LightningModule):
             rounds.append(_Round(k, guided, AbsentEvidenceLoss(), absent=True))
         return rounds
 
-    def _global_counts(self, batch: Batch, rounds: list[_Round]) -> Tensor:
+    def _global_counts(self, batch: Batch, rounds: list[_Round], world: int) -> Tensor:
         """Return how many images, guided and absent pairs the batches of all processes have, int64 [3]."""
         counts = torch.zeros(3, dtype=torch.int64, device=batch.images.device)
         counts[0] = len(batch)
         for one in rounds:
             counts[2 if one.absent else 1] += one.guided.sum()
-        if self.trainer.world_size > 1:
+        if world > 1:
             dist.all_reduce(counts)
         return counts
 
@@ -267,6 +282,12 @@ class GuidedClassifier(pl.LightningModule):
         images = batch.images.to(self.dtype) / 255
         pair_images, pair_classes = batch.has_boxes().nonzero(as_tuple=True)
         logits, maps = attribute_pairs(self.attributor, self.model, images, pair_images, pair_classes)
+        self.record = StepRecord(batch.indices)
+        self.record.note("input", batch.images)
+        self.record.note("logits", logits)
+        for layer, of_layer in maps.items():
+            name = "map" if len(maps) == 1 else f"map at {layer}"
+            self.record.note(name, of_layer, pair_images)
         metrics.update(batch, logits, maps, pair_images, pair_classes)
         loss = _cross_entropy(logits, batch.labels).mean()
         name = f"{split}/classification_loss"
@@ -282,7 +303,6 @@ class GuidedClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what evaluation needs to know, in plain types."""
-        self._check_loss()
         checkpoint["guidance"] = {
             "format_version": FORMAT_VERSION,
             "config": self.config,

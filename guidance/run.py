@@ -18,7 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from guidance.baseline import start_from_baseline
 from guidance.building import build_data, build_module, build_part, build_trainer
-from guidance.callbacks import ParetoCheckpoint
+from guidance.callbacks import FiniteGuard, ParetoCheckpoint
 from guidance.checkpoint import (
     checkpoint_override,
     checkpoint_paths,
@@ -135,7 +135,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     datamodule = build_data(config)
     module = build_module(config, datamodule, start_weights=False)
     load_weights(module, content)
-    trainer = build_trainer(config, [], [])
+    trainer = build_trainer(config, [FiniteGuard(config.paths.output_dir)], [])
     end_when_orphaned(trainer)
     results = evaluate_splits(trainer, module, datamodule, (config.split,), keep_threshold=True)
     results |= {"checkpoint": str(path)} | provenance(config.seed)

@@ -30,6 +30,7 @@ _PARSED = {
     "guidance.report": ("_report_parser", "_select_parser"),
     "guidance.data.waterbirds": ("_parser",),
     "guidance.protocols": ("_parser",),
+    "guidance.replay": ("_parser",),
 }
 # Those whose other arguments are overrides of trainings, with the options that are their own.
 _WITH_OVERRIDES = {"guidance.search": SEARCH_OPTIONS, "guidance.claims": CLAIMS_OPTIONS}

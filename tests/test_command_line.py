@@ -94,7 +94,7 @@ def test_wrong_name_ends_the_program_with_one_line(tmp_path: Path) -> None:
         (["data.batch_size=0"], "data.batch_size"),
         (["data.annotated_fraction=2"], "data.annotated_fraction"),
         (["data.box_dilation=-0.1"], "data.box_dilation"),
-        (["loss.weight=1e39"], "loss is not finite"),
+        (["loss.weight=1e39"], "training is not finite in epoch 0, step 0: loss (infinite)"),
         (["trainer=gpu"], "trainer: "),
         (["trainer.precision=31"], "trainer: "),
         (["model._target_=no_such_package.Model"], "model: No module named 'no_such_package'"),

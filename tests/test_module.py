@@ -290,18 +290,6 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> Non
         make_module(**options)
 
 
-def test_loss_that_is_not_finite_stops_the_run_and_saves_nothing() -> None:
-    module, batch = make_module(), make_batch()
-    with torch.no_grad():
-        next(module.model.parameters()).fill_(float("nan"))
-    module.on_before_batch_transfer(batch, 0)
-    module.training_step(batch, 0)
-    with pytest.raises(InputError, match=r"loss is not finite \(epoch 0, step 0"):
-        module.on_train_batch_end(None, batch, 0)
-    with pytest.raises(InputError, match="loss is not finite"):
-        module.on_save_checkpoint({})
-
-
 def test_sync_batchnorm_with_guidance_is_refused(tmp_path: Path) -> None:
     from guidance.run import train
 

@@ -14,6 +14,7 @@ from guidance.data.boxes import dilate_boxes, rescale_boxes
 from guidance.data.image_cache import ImageCache
 from guidance.data.image_dataset import ImageDataset
 from guidance.data.runs import encode_runs, resize_masks
+from guidance.errors import InputError
 
 
 @dataclass
@@ -97,7 +98,7 @@ class PreparedDataset(Dataset[PreparedSample]):
             item: An index, which is not augmented, or (epoch, index), which is.
 
         Raises:
-            InputError: Naming the file, if it cannot be read.
+            InputError: Naming the file, if it cannot be read or is not uint8.
         """
         return self._prepare(item, None if self._cache is None else self._cache[[_index(item)]][0])
 
@@ -153,6 +154,8 @@ class PreparedDataset(Dataset[PreparedSample]):
         if image is None:
             crops = augmentation is not None and augmentation.crops
             image = self.dataset.image(index, least=None if crops else self._size[0])
+            if image.dtype != torch.uint8:
+                raise _no_pixels(self.dataset.name(index), image)
         if augmentation is not None:
             draw = augmentation.generator(epoch, index)
             image, boxes, box_classes, masks = augmentation.crop(image, boxes, box_classes, masks, draw)
@@ -183,6 +186,13 @@ class PreparedDataset(Dataset[PreparedSample]):
         if self._with_masks:
             return self.dataset.masks(index)
         return torch.zeros(0, dtype=torch.int64), torch.zeros(0, *self._size, dtype=torch.bool)
+
+
+def _no_pixels(name: str, image: Tensor) -> InputError:
+    finite = "" if image.isfinite().all() else ", with values that are not finite"
+    return InputError(
+        f"the image {name} is {image.dtype}{finite}; a data set's images are torch.uint8, from 0 to 255"
+    )
 
 
 def _index(item: int | tuple[int, int]) -> int:

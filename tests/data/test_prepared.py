@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from guidance.data import Annotation, ImageDataset, PreparedDataset, collate
+from guidance.errors import InputError
 
 
 class Fixed(ImageDataset):
@@ -109,3 +110,17 @@ def test_collate_without_any_box() -> None:
     assert batch.boxes.shape == (0, 4)
     assert batch.box_images.shape == batch.box_classes.shape == (0,)
     assert not batch.has_boxes().any()
+
+
+@pytest.mark.parametrize(
+    ("value", "finite"), [(0.5, ""), (float("nan"), ", with values that are not finite")]
+)
+def test_images_that_are_no_pixels_are_named(value: float, finite: str) -> None:
+    class Floats(Fixed):
+        def image(self, index: int, least: int | None = None) -> Tensor:
+            return torch.full((3, 8, 8), value) if index == 1 else super().image(index, least)
+
+    prepared = PreparedDataset(Floats(), image_size=8)
+    assert len(prepared.__getitems__([0])) == 1
+    with pytest.raises(InputError, match=rf"the image 1 is torch\.float32{finite}; a data set's images are"):
+        prepared.__getitems__([0, 1])
