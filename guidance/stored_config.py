@@ -18,7 +18,7 @@ from guidance.data.relative_path import leaves_folder
 from guidance.errors import InputError
 from guidance.export.building import build, without_start_weights
 from guidance.plain_config import PlainConfig
-from guidance.trust import DATA, NETWORKS, is_allowed, refuse_target, targets
+from guidance.trust import DATA, LOSSES, NETWORKS, is_allowed, refuse_target, targets
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,29 @@ def stored_config(
     if isinstance(precision, str | int):
         parts["precision"] = precision
     return parts
+
+
+def stored_loss(
+    content: Mapping[str, Any], path: str | Path, trusted: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the group ``loss`` of a checkpoint's configuration, checked as the rest by :func:`stored_config`.
+
+    Args:
+        content: As there.
+        path: As there.
+        trusted: As there.
+
+    Returns:
+        The group; empty if there is none.
+
+    Raises:
+        InputError: Naming the file and the key, with what would be right.
+    """
+    where = f"ckpt_path: {path}"
+    group = PlainConfig(content["guidance"]["config"].get("loss", {}), "loss", where)
+    for name in targets(group.values):
+        refuse_target(name, trusted, f"{where}: loss", LOSSES)
+    return group.values
 
 
 def _check_numbers(parts: Mapping[str, Any], where: str) -> None:

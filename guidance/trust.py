@@ -16,6 +16,8 @@ NETWORKS = ("guidance.models", "guidance.attribution")
 """The packages whose public names build models and attributors."""
 DATA = ("guidance.data",)
 """The package whose public names build data sets and data modules."""
+LOSSES = ("guidance.losses",)
+"""The package whose public names build localization losses."""
 
 
 def find_target(name: Any, trusted: Collection[str] = ()) -> Callable[..., Any]:
@@ -50,8 +52,8 @@ def refuse_target(
         name: As the file has it.
         trusted: See :func:`find_target`.
         where: The file, for messages.
-        packages: What may be named without further trust: :data:`NETWORKS`, or :data:`DATA`, whose public
-            names build data sets, data modules and augmentations.
+        packages: What may be named without further trust: :data:`NETWORKS`, :data:`LOSSES`, or :data:`DATA`,
+            whose public names build data sets, data modules and augmentations.
 
     Raises:
         InputError: If it may not.

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from guidance.run import quiet_lightning
 
         quiet_lightning()
-        done = replay(options.failure, options.device)
+        done = replay(options.failure, options.device, options.trusted)
         failure = done.failure
         print(f"epoch {failure.epoch}, step {failure.step}, {len(failure.names)} images")
         for name, value in done.losses.items():
@@ -51,6 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("failure", metavar="FILE", type=Path, help="failure.pt of a run")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where (default: cpu)")
+    parser.add_argument(
+        "--trusted",
+        metavar="PACKAGES",
+        type=lambda text: [name for name in text.split(",") if name],
+        default=[],
+        help="packages of your own that the file may name, e.g. my_networks",
+    )
     return parser
 
 

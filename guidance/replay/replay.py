@@ -1,5 +1,6 @@
 """The step of a failure file, done again in one process."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from guidance.finding import Finding, describe, findings_of, gradient_finding, w
 from guidance.module import GuidedClassifier
 from guidance.replay.reproducer import Failure, read_failure
 from guidance.step_record import StepRecord
+from guidance.stored_config import stored_config, stored_loss
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class _Classes:
     has_masks: bool = False
 
 
-def replay(path: Path, device: str = "cpu") -> Replayed:
+def replay(path: Path, device: str = "cpu", trusted: Collection[str] = ()) -> Replayed:
     """Do a failed step again: the same weights, images, classes drawn and seeds; nothing is changed or saved.
 
     The batches of several processes are one batch here, which trains the same, but for what differs between
@@ -65,18 +67,24 @@ def replay(path: Path, device: str = "cpu") -> Replayed:
     Args:
         path: The file, see :func:`guidance.replay.write_failure`.
         device: ``cpu`` or ``cuda``.
+        trusted: Packages of one's own that the file may name, see :func:`guidance.trust.find_target`.
 
     Raises:
-        InputError: If it is no such file, or what its configuration names is not there.
+        InputError: If it is no such file, or what its configuration names is not there or not to be trusted.
     """
     failure, content = read_failure(path)
-    config = OmegaConf.create(content["guidance"]["config"])
+    stored = stored_config(content, path, trusted)
+    # Nothing is optimized, but a training module has an optimizer.
+    optimizer = {"_target_": "torch.optim.Adam", "_partial_": True}
+    parts = {key: stored[key] for key in ("model", "attributor", "seed")}
+    parts |= {"loss": stored_loss(content, path, trusted), "optimizer": optimizer, "trusted": [*trusted]}
+    config = OmegaConf.create(parts)
     module = build_module(config, _Classes(tuple(content["guidance"]["classes"])), start_weights=False)
     load_weights(module, content)
     trainer = pl.Trainer(
         accelerator="gpu" if device.startswith("cuda") else device,
         devices=1,
-        precision=config.trainer.precision,
+        precision=stored.get("precision", "32-true"),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -76,3 +76,17 @@ def test_other_files_are_refused(failed: Path, tmp_path: Path, capsys: pytest.Ca
             main([str(path)])
         assert raised.value.code == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("group", ["loss.localization", "model", "attributor"])
+def test_a_stranger_s_file_runs_nothing(failed: Path, tmp_path: Path, group: str) -> None:
+    content = torch.load(failed, weights_only=True)
+    part = content["guidance"]["config"]
+    for key in group.split("."):
+        part = part[key]
+    part.clear()
+    part |= {"_target_": "os.system", "command": f"touch {tmp_path / 'trace'}"}
+    torch.save(content, tmp_path / "failure.pt")
+    with pytest.raises(InputError, match="names 'os.system', which is not built"):
+        replay(tmp_path / "failure.pt")
+    assert not (tmp_path / "trace").exists()
