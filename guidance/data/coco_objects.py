@@ -13,6 +13,9 @@ from torch import Tensor
 from guidance.data.annotation import Skipped
 from guidance.data.coco_segmentation import Segmentation, Segmentations
 from guidance.data.labelled_object import LabelledObject
+from guidance.errors import InputError
+
+_MOST_PIXELS = 2**32  # of the masks of one image
 
 
 class CocoImage(NamedTuple):
@@ -134,6 +137,9 @@ class CocoAnnotations:
         Returns:
             The C categories, in their order, and the pixels of their objects, bool [C, H, W]. A category of
             which some object has no segmentation is left out, since its mask would lack that object.
+
+        Raises:
+            InputError: Naming the image, if its masks would take more than 4 GB.
         """
         size = self.size(index)
         members: dict[int, list[int]] = {}
@@ -142,6 +148,11 @@ class CocoAnnotations:
                 members.setdefault(int(self._categories[number]), []).append(number)
         drawable = self._segmentations.drawable
         complete = [category for category in sorted(members) if drawable[members[category]].all()]
+        if len(complete) * size[0] * size[1] > _MOST_PIXELS:
+            raise InputError(
+                f"{self.path}: the masks of image {int(self.image_ids[index])} would take more than 4 GB: "
+                f"{len(complete):,} categories of {size[1]} x {size[0]} pixels"
+            )
         masks = [self._segmentations.draw(members[category], size) for category in complete]
         names = [self.categories[category] for category in complete]
         return names, torch.stack(masks) if masks else torch.zeros(0, *size, dtype=torch.bool)

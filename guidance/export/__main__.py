@@ -39,6 +39,8 @@ def export(config: DictConfig, console: Console | None = None) -> Path:
     folder = Path(config.path or checkpoint.with_suffix(""))
     if folder.is_file():
         raise InputError(f"path={folder} is a file; name a folder")
+    if config.path is None and folder.is_symlink():
+        raise InputError(f"{folder} is a link to another folder; name a folder: path=FOLDER")
     content = read_checkpoint(checkpoint)
     own = content["guidance"]
     parts = _resolved(stored_config(content, checkpoint, list(config.trusted)))

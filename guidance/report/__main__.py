@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from guidance.command_line import PlainParser, one_line_errors
+from guidance.errors import InputError
 from guidance.printable import printable
 
 _DESCRIPTION = """\
@@ -49,6 +50,8 @@ def _report(arguments: Sequence[str]) -> int:
 
     console = Console()
     output = options.output or common_folder(options.runs) / "report"
+    if options.output is None and output.is_symlink():
+        raise InputError(f"{output} is a link to another folder; name a folder: --output DIR")
     study, verdicts, summaries = make_report(
         options.runs,
         output,

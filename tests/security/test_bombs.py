@@ -242,6 +242,22 @@ def shapes() -> Shapes:
     return dataset
 
 
+def test_masks_of_many_classes_of_a_large_image(tmp_path: Path) -> None:
+    """A few kilobytes of JSON that ask for a hundred masks of a picture of 100 megapixels."""
+    square = [[0, 0, 9, 0, 9, 9]]
+    content = {
+        "images": [{"id": 1, "file_name": "x.png", "height": 10_000, "width": 10_000}],
+        "categories": [{"id": number, "name": f"c{number}"} for number in range(100)],
+        "annotations": [
+            {"id": n, "image_id": 1, "category_id": n, "bbox": [0, 0, 9, 9], "segmentation": square}
+            for n in range(100)
+        ],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="the masks of image 1 would take more than 4 GB"):
+        read_coco(tmp_path / "a.json").masks(0)
+
+
 # Archives
 
 
@@ -343,6 +359,15 @@ def test_a_picture_of_ten_thousand_megapixels(tmp_path: Path, kind: str) -> None
     for read in (read_image, image_size):
         with pytest.raises(InputError, match=r"exceeds limit of 178956970 pixels"):
             read(path)
+
+
+def test_a_webp_that_claims_to_be_larger_than_any(tmp_path: Path) -> None:
+    canvas = (2**24 - 1).to_bytes(3, "little") * 2
+    chunk = b"VP8X" + struct.pack("<I", 10) + bytes(4) + canvas
+    (tmp_path / "x.webp").write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk)
+    for read in (read_image, image_size):
+        with pytest.raises(InputError, match=r"cannot read the image .*x\.webp"):
+            read(tmp_path / "x.webp")
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])

@@ -1,5 +1,6 @@
 """Links in a stranger's folder lead no write out of it; links in a user's own data are followed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,14 @@ from PIL import Image
 
 from guidance.data import Folder
 from guidance.data.archive import extract
+from guidance.download import download
 from guidance.errors import InputError
 from guidance.files import write_atomically, write_json
+from guidance.report.__main__ import main
+from guidance.report.checkpoints import _keep
+from guidance.report.run_folder import find_runs
 from tests.data.test_archive import write
+from tests.report.run_folders import write_run
 
 
 @pytest.fixture
@@ -65,8 +71,6 @@ def test_data_that_the_user_has_linked_is_read(tmp_path: Path) -> None:
 
 
 def test_devices_pipes_and_circles_are_no_images(tmp_path: Path) -> None:
-    import os
-
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
     (tmp_path / "again").symlink_to(tmp_path)
@@ -75,3 +79,33 @@ def test_devices_pipes_and_circles_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "annotations.json").symlink_to("/dev/zero")
     with pytest.raises(InputError, match=r"no image|no annotations"):
         Folder(tmp_path, "train")
+
+
+def test_a_report_is_not_written_through_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "study" / "run", [(0.8, 0.5, 0.2)])
+    (tmp_path / "home").mkdir()
+    (tmp_path / "study" / "report").symlink_to(tmp_path / "home")
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "study"), str(run)])
+    assert "is a link to another folder; name a folder: --output DIR" in capsys.readouterr().err
+    assert not list((tmp_path / "home").iterdir())
+
+
+def test_metrics_are_not_added_to_a_front_of_another_folder(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [(0.8, 0.5, 0.2)])
+    (run / "pareto").rename(tmp_path / "elsewhere")
+    (run / "pareto").symlink_to(tmp_path / "elsewhere")
+    before = (tmp_path / "elsewhere" / "front.json").read_text()
+    ((found,), _) = find_runs([run])
+    for point in found.points:
+        _keep(point, {"test/f1_micro": 0.125})
+    assert (tmp_path / "elsewhere" / "front.json").read_text() == before
+
+
+def test_a_download_is_not_continued_into_a_link(tmp_path: Path, precious: Path) -> None:
+    part = tmp_path / "x.tar.part"
+    part.symlink_to(precious)
+    with pytest.raises(InputError, match="cannot download"):
+        download("http://127.0.0.1:1/x.tar", tmp_path / "x.tar", "sha256:00000000")
+    assert not part.is_symlink()
+    assert precious.read_text() == "mine"

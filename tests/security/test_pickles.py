@@ -141,8 +141,13 @@ def test_the_bombs_of_these_tests_go_off_where_they_are_let(tmp_path: Path) -> N
     assert len(torch.load(path, weights_only=True)) == 10**6
 
 
-def test_numbers_of_older_programs_are_still_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("newer", [False, True])
+def test_numbers_of_older_programs_are_still_read(tmp_path: Path, newer: bool) -> None:
     path = tmp_path / "weights.pth"
     weights = {"conv.weight": torch.ones(2)}
-    torch.save({"state_dict": weights, "best": np.float64(0.5), "epoch": np.int64(3)}, path)
+    torch.save(
+        {"state_dict": weights, "best": np.float64(0.5), "epoch": np.int64(3)},
+        path,
+        _use_new_zipfile_serialization=newer,
+    )
     assert read_state_dict(path).keys() == weights.keys()
