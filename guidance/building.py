@@ -20,6 +20,7 @@ from guidance.errors import InputError
 from guidance.models import Classifier, load_start_weights
 from guidance.module import GuidedClassifier
 from guidance.teacher import Teacher
+from guidance.trainer_options import check_trainer
 
 
 def build_part(node: Any, group: str, **options: Any) -> Any:
@@ -162,7 +163,12 @@ def _build_teacher(loss: DictConfig, datamodule: GuidanceDataModule) -> Teacher 
 
 
 def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
-    """Build the trainer, with checkpoints that are replaced as a whole."""
+    """Build the trainer, with checkpoints that are replaced as a whole.
+
+    Raises:
+        InputError: If an option is refused; see :func:`guidance.trainer_options.check_trainer`.
+    """
+    check_trainer(config.trainer)
     trainer: pl.Trainer = build_part(
         config.trainer,
         "trainer",
