@@ -24,8 +24,8 @@ def check_trainer(config: DictConfig) -> None:
     together = config.get("accumulate_grad_batches", 1)
     if not isinstance(together, int) or together < 1:
         raise InputError(
-            f"trainer.accumulate_grad_batches is {together}; it must be an integer, at least 1 (1 makes a step "
-            "of every batch)"
+            f"trainer.accumulate_grad_batches is {together}; it must be an integer, at least 1, which "
+            "makes a step of every batch"
         )
     largest = config.get("gradient_clip_val")
     if largest is not None and not (isinstance(largest, int | float) and 0 < largest < math.inf):

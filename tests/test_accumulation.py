@@ -34,7 +34,7 @@ class Recorder(pl.Callback):
 
 
 def gradients(folder: Path, *options: str) -> Gradients:
-    """Train one epoch of 40 images, in float64, without batch statistics; return what the optimizer was given."""
+    """Return what the optimizer is given in an epoch of 40 images, in float64, without batch statistics."""
     config = tiny_config(
         folder,
         "trainer.precision=64-true",
@@ -147,9 +147,10 @@ def test_resume_between_steps_is_exact(batches: int, tmp_path: Path, monkeypatch
         if seen == batches:
             raise Stopped
 
-    with monkeypatch.context() as patched, pytest.raises(Stopped):
-        patched.setattr(LastCheckpoint, "on_train_batch_end", stop)
+    monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", stop)
+    with pytest.raises(Stopped):
         train(tiny_config(tmp_path / "stopped", *options))
+    monkeypatch.undo()
     saved = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
     assert torch.load(saved, weights_only=True)["global_step"] == batches // 2
     train(tiny_config(tmp_path / "stopped", *options, "ckpt_path=last"))

@@ -77,7 +77,7 @@ class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
         return whole + (rest >= self._world_size)
 
     def images(self, start: int, stop: int) -> int:
-        """Return how many images the batches ``start`` to ``stop - 1`` of an epoch have, over all processes."""
+        """Return how many images batches ``start`` to ``stop - 1`` of an epoch have, over all processes."""
         return min(stop * self.batch_size, self._length) - start * self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
