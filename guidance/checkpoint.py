@@ -4,9 +4,8 @@ import pickle
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,8 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from guidance.errors import InputError
-from guidance.module import FORMAT_VERSION, GuidedClassifier
 from guidance.run_directory import resolve_checkpoint
+
+if TYPE_CHECKING:
+    from guidance.module import GuidedClassifier
 
 _WITHIN_GROUP = re.compile(r"\$\{\.+[^{}]*\}")
 
@@ -45,6 +46,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If the file is broken, or from another project or a newer version.
     """
+    import torch  # here, as the next: a command that prints its help needs neither
+
+    from guidance.module import FORMAT_VERSION
+
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError) as error:
@@ -60,7 +65,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def load_weights(module: GuidedClassifier, content: dict[str, Any]) -> None:
+def load_weights(module: "GuidedClassifier", content: dict[str, Any]) -> None:
     """Put a checkpoint's weights and IoU threshold into a module.
 
     Raises:
