@@ -3,13 +3,14 @@
 Takes a trained B-cos checkpoint of this project with its data set. Compares, with float32 as the truth,
 
 * the logits and the maps of (image, class) pairs of the validation split, and their F1, EPG and IoU;
-* the gradient of one guided training step (Energy loss) on each of some batches of the training split.
+* the gradient of the Energy loss, with the classification loss and alone, on batches of the training split.
 
 A map's error is the norm of the difference over the norm of the map in float32.
 """
 
 import argparse
 import copy
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from guidance.building import build_data, restore_classifier
 from guidance.checkpoint import read_checkpoint
 from guidance.data import Batch, GuidanceDataModule
 from guidance.guided_class import draw_guided_class
+from guidance.losses import EnergyLoss
 from guidance.metrics import SplitMetrics
 from guidance.models import Classifier
 from guidance.run_directory import register_resolvers
@@ -77,28 +79,47 @@ def compare_evaluation(
 
 
 def compare_gradients(model: Classifier, layer: str, data: GuidanceDataModule, batches: int) -> None:
-    """Print the loss and the cosine of the gradients of some training batches."""
+    """Print how the gradients of some training batches differ: of the whole loss, and of the maps' alone."""
     model.train()
     for batch in islice(data.train_dataloader(), batches):
-        loss, exact = _gradient(copy.deepcopy(model), layer, batch, half=False)
-        half_loss, rounded = _gradient(copy.deepcopy(model), layer, batch, half=True)
-        worst = min(torch.cosine_similarity(*pair, dim=0) for pair in zip(exact, rounded, strict=True))
-        whole, half_whole = torch.cat(exact), torch.cat(rounded)
-        cosine = torch.cosine_similarity(whole, half_whole, dim=0)
-        print(
-            f"training batch: loss {loss:.5f} and {half_loss:.5f}, cosine of the gradients {cosine:.5f}, "
-            f"of the worst parameter {worst:.5f}, norms {whole.norm():.4f} and {half_whole.norm():.4f}"
-        )
+        for name, loss in (("whole loss", _whole), ("localization loss", _localization)):
+            value, exact = _gradient(loss, model, layer, batch, half=False)
+            half_value, rounded = _gradient(loss, model, layer, batch, half=True)
+            worst = min(torch.cosine_similarity(*pair, dim=0) for pair in zip(exact, rounded, strict=True))
+            a, b = torch.cat(exact), torch.cat(rounded)
+            print(
+                f"training batch, {name}: {value:.5f} and {half_value:.5f}; gradient: relative error "
+                f"{(a - b).norm() / a.norm():.2e}, cosine {torch.cosine_similarity(a, b, dim=0):.5f}, "
+                f"of the worst parameter {worst:.5f}"
+            )
 
 
-def _gradient(model: Classifier, layer: str, batch: Batch, half: bool) -> tuple[float, list[Tensor]]:
+Loss = Callable[[Classifier, Batch, Tensor, Tensor, str], Tensor]
+
+
+def _whole(model: Classifier, batch: Batch, classes: Tensor, guided: Tensor, layer: str) -> Tensor:
+    images, masks = batch.images.float() / 255, batch.class_masks(classes)
+    return guided_loss(model, images, batch.labels.float(), classes, masks, guided, layer)
+
+
+def _localization(model: Classifier, batch: Batch, classes: Tensor, guided: Tensor, layer: str) -> Tensor:
+    attributor = BcosContributions(layer)
+    forward = attributor.forward(model, batch.images.float() / 255)
+    maps = attributor.attribute(forward, classes, create_graph=True)
+    losses: Tensor = EnergyLoss()(maps, batch.class_masks(classes))
+    return losses[guided].mean()
+
+
+def _gradient(
+    loss: Loss, model: Classifier, layer: str, batch: Batch, half: bool
+) -> tuple[float, list[Tensor]]:
+    """Return a loss and its gradient for every parameter that has one, flat, float64."""
+    model = copy.deepcopy(model)
     classes, guided = draw_guided_class(batch.guidable(), 0, 0, batch.indices)
-    masks = batch.class_masks(classes)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        labels = batch.labels.float()
-        loss = guided_loss(model, batch.images.float() / 255, labels, classes, masks, guided, layer)
-    loss.backward()
-    return float(loss), [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        value = loss(model, batch, classes, guided, layer)
+    value.backward()
+    return value.item(), [p.grad.flatten().double() for p in model.parameters() if p.grad is not None]
 
 
 def _spread(values: Tensor) -> str:
