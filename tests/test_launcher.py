@@ -1,5 +1,6 @@
 """Processes that torchrun or srun starts train as one run, in one folder."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -41,14 +42,26 @@ def test_who_was_started_together(started: dict[str, str], count: int) -> None:
         check_run_folder(["trainer=ddp_cpu"], started)
 
 
+def train_command(*launcher: str) -> list[str]:
+    """Return a tiny training of two processes, started by torchrun with the launcher's options."""
+    return [
+        *(sys.executable, "-m", "torch.distributed.run", *launcher, "--rdzv-backend", "c10d"),
+        *(
+            str(ROOT / "train.py"),
+            "trainer=ddp_cpu",
+            *OVERRIDES,
+            "callbacks.gallery=null",
+            "test_front=false",
+        ),
+    ]
+
+
 def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Start two processes of a training as docs/slurm.md does, on a free port."""
+    """Start two processes on this machine as docs/slurm.md does, on a free port."""
     return subprocess.run(
         [
-            *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", "2"),
-            *("--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"),
-            *(str(ROOT / "train.py"), "trainer=ddp_cpu", *OVERRIDES, "callbacks.gallery.num_images=0"),
-            *("test_front=false", *arguments),
+            *train_command("--nnodes", "1", "--nproc-per-node", "2", "--rdzv-endpoint", "localhost:0"),
+            *arguments,
         ],
         cwd=folder,
         env=environment(),
@@ -75,3 +88,31 @@ def test_torchrun_is_one_run_and_goes_on(tmp_path: Path) -> None:
     rows = (tmp_path / "one" / "metrics.csv").read_text().splitlines()
     assert len(rows) == len(set(rows)), "one process writes"
     assert results(tmp_path / "one")["val/f1_micro"] >= 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_two_nodes_are_one_run(tmp_path: Path) -> None:
+    """Two torchruns on one machine, each with one process, as two machines would start them."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        endpoint = f"localhost:{free.getsockname()[1]}"
+    launcher = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-id", "one", "--rdzv-endpoint", endpoint]
+    arguments = ["trainer.devices=1", "+trainer.num_nodes=2", "trainer.max_epochs=1", "hydra.run.dir=one"]
+    nodes = [
+        subprocess.Popen(
+            [*train_command(*launcher), *arguments],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for node in nodes:
+        _, errors = node.communicate(timeout=900)
+        assert node.returncode == 0, errors
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    content = torch.load(tmp_path / "one" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["global_step"] == 5, "40 images in global batches of 8"
