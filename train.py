@@ -6,6 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from guidance.command_line import check_overrides, in_sweep, one_line_errors, run
+from guidance.launcher import check_run_folder
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -24,5 +25,6 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     with one_line_errors():
+        check_run_folder(sys.argv[1:])
         check_overrides("train", sys.argv[1:])
     main()

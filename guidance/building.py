@@ -23,6 +23,7 @@ from guidance.module import GuidedClassifier
 from guidance.stopping import leave_signals_alone
 from guidance.stored_config import stored_config
 from guidance.teacher import Teacher
+from guidance.trainer_options import check_trainer
 
 
 class LabelledData(Protocol):
@@ -183,7 +184,12 @@ def _build_teacher(loss: DictConfig, data: LabelledData, trusted: Collection[str
 
 
 def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
-    """Build the trainer, with checkpoints that are replaced as a whole; signals are left to others."""
+    """Build the trainer, with checkpoints that are replaced as a whole; signals are left to others.
+
+    Raises:
+        InputError: If an option is refused; see :func:`guidance.trainer_options.check_trainer`.
+    """
+    check_trainer(config.trainer)
     trainer: pl.Trainer = build_part(
         config.trainer,
         "trainer",

@@ -6,25 +6,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor
 
 from guidance.errors import InputError
 from guidance.migration import migrate
-from guidance.models.weights_file import refuse_bomb
-from guidance.module import GuidedClassifier
-from guidance.plain_config import is_reference
+from guidance.plain_config import PARTS, is_reference
 from guidance.printable import is_name
 from guidance.run_directory import resolve_checkpoint
-from guidance.stored_config import PARTS, stored_config
+
+if TYPE_CHECKING:
+    from guidance.module import GuidedClassifier
 
 
 def portable_config(config: DictConfig) -> dict[str, Any]:
@@ -52,6 +50,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If the file is broken, or from another project or a newer version.
     """
+    import torch  # here, as the next: a command that prints its help needs neither
+
+    from guidance.models.weights_file import refuse_bomb
+
     where = f"ckpt_path: {path}"
     try:
         refuse_bomb(path)
@@ -86,8 +88,10 @@ def _is_finite(value: Any) -> bool:
 
 
 def _is_state_dict(value: Any) -> bool:
+    import torch
+
     return isinstance(value, Mapping) and all(
-        isinstance(name, str) and isinstance(one, Tensor) for name, one in value.items()
+        isinstance(name, str) and isinstance(one, torch.Tensor) for name, one in value.items()
     )
 
 
@@ -101,7 +105,7 @@ def newest_readable(folder: Path) -> Path | None:
     return max(found, key=lambda path: found[path]) if found else None
 
 
-def load_weights(module: GuidedClassifier, content: dict[str, Any]) -> None:
+def load_weights(module: "GuidedClassifier", content: dict[str, Any]) -> None:
     """Put a checkpoint's weights and IoU threshold into a module.
 
     Raises:
@@ -210,7 +214,7 @@ def register_checkpoint_config(
     content: dict[str, Any] = {}
     if named:
         path = checkpoint_paths(named, program)[0]
-        content = stored_config(read_checkpoint(path), path, trusted)
+        content = _checked_config(path, trusted)
     elif not groups.issuperset(instead) and not groups & {"--help", "-h", "--hydra-help", "--version"}:
         raise InputError(f"{program} needs ckpt_path=FILE, a checkpoint of a training run")
     _offer(content or {"data": {"image_size": 224}})
@@ -233,7 +237,7 @@ def compose_each(config_name: str, overrides: Sequence[str], checkpoints: Iterab
     configs, trusted = [], trusted_packages(overrides)
     for name in checkpoints:
         path = resolve_checkpoint(name, ".")
-        _offer(stored_config(read_checkpoint(path), path, trusted) if path else {})
+        _offer(_checked_config(path, trusted) if path else {})
         try:
             config = compose(config_name, list(overrides))
         except (HydraException, OmegaConfBaseException) as error:
@@ -241,6 +245,12 @@ def compose_each(config_name: str, overrides: Sequence[str], checkpoints: Iterab
         OmegaConf.update(config, "ckpt_path", name)
         configs.append(config)
     return configs
+
+
+def _checked_config(path: Path, trusted: Sequence[str]) -> dict[str, Any]:
+    from guidance.stored_config import stored_config
+
+    return stored_config(read_checkpoint(path), path, trusted)
 
 
 def _offer(content: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from guidance.attribution import Attributor, attribute_pairs, cannot_guide
-from guidance.data import Batch
+from guidance.data import Batch, TrainingBatchSampler
 from guidance.errors import InputError, unknown_name
 from guidance.guided_class import draw_guided_class, nth_class, rows_to_explain
 from guidance.losses import AbsentEvidenceLoss, MapSimilarityLoss
@@ -47,6 +47,12 @@ class GuidedClassifier(pl.LightningModule):
     L_class is binary cross-entropy, the mean over images and classes. L_loc scores the attribution map of
     one drawn class per annotated image (or of more, see ``guided_classes``). In several processes both are
     those of the global batch.
+
+    Where several batches make one step (``Trainer(accumulate_grad_batches=k)``) a batch counts by its number
+    of images: the step's L_class is the mean over all images of the step, and its L_loc the mean of the
+    batches' L_loc, weighted by their numbers of images. The latter is the mean over all guided images of
+    the step if each batch has the same share of guided images; if not, a guided image counts more in a
+    batch that has few. With ``reduction="sum"`` it is the sum over all guided images of the step, always.
 
     Evaluation maps do not depend on the training loss: every present class that has a box is explained, in
     every image, and the metrics see the signed map.
@@ -149,30 +155,49 @@ class GuidedClassifier(pl.LightningModule):
         return batch
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Derive the step's randomness (dropout) from its number, so that a resumed run repeats it."""
-        self.seed_step(self.global_step, self.global_rank)
+        """Derive the batch's randomness (dropout) from its number, so that a resumed run repeats it."""
+        together = self.trainer.accumulate_grad_batches
+        self.seed_batch(self.global_step * together + batch_idx % together, self.global_rank)
 
-    def seed_step(self, step: int, rank: int = 0) -> None:
-        """Seed what is random within a training step.
+    def seed_batch(self, number: int, rank: int = 0) -> None:
+        """Seed what is random within a training batch.
 
         Args:
-            step: Optimizer steps done before it.
+            number: Batches trained on before it.
             rank: Of the process.
         """
-        torch.manual_seed(int(hash_integers(self.seed, step, rank)))
+        torch.manual_seed(int(hash_integers(self.seed, number, rank)))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return a loss whose mean over processes is that of the global batch; note what it was made of."""
+        """Return a loss whose mean over processes, and over the batches of a step, is that of the step.
+
+        What it was made of is noted in ``record``.
+        """
         losses, record = self.compute_losses(batch, self.current_epoch, self.trainer.world_size)
         for name, value in losses.items():
             self.log(f"train/{name}", value.detach(), batch_size=len(batch), prog_bar=name == "loss")
         self.record = record.detached()
-        return losses["loss"]
+        together = self.trainer.accumulate_grad_batches
+        if together == 1:
+            return losses["loss"]
+        # Lightning divides by ``together``, also where an epoch ends with fewer batches.
+        share = self._share_of_step(batch_idx)
+        if "localization_loss" in losses and self.reduction == "sum":
+            localization = self.weight * losses["localization_loss"]
+            return together * (share * losses["classification_loss"] + localization)
+        return together * share * losses["loss"]
+
+    def _share_of_step(self, batch_idx: int) -> float:
+        """Return which part of the images of an optimizer step, of all processes, a batch has."""
+        first = batch_idx - batch_idx % self.trainer.accumulate_grad_batches
+        stop = min(first + self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches))
+        sampler = cast(TrainingBatchSampler, cast(Any, self.trainer.train_dataloader).batch_sampler)
+        return sampler.images(batch_idx, batch_idx + 1) / sampler.images(first, stop)
 
     def compute_losses(
         self, batch: Batch, epoch: int, world: int = 1
     ) -> tuple[dict[str, Tensor], StepRecord]:
-        """Compute the loss of a training step, for a trainer or without one.
+        """Compute the loss of a training batch, for a trainer or without one.
 
         Args:
             batch: After :meth:`on_before_batch_transfer`.

@@ -6,6 +6,9 @@ from typing import Any, Never
 
 from guidance.errors import InputError
 
+PARTS = ("data", "model", "attributor")
+"""The groups that are built from a checkpoint."""
+
 _REFERENCE = re.compile(r"\$\{(\.+)([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\}")
 _MOST_VALUES = 100_000
 _MOST_LEVELS = 32

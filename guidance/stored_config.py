@@ -17,13 +17,10 @@ from torch.nn.modules.module import (
 from guidance.data.relative_path import leaves_folder
 from guidance.errors import InputError
 from guidance.export.building import build, without_start_weights
-from guidance.plain_config import PlainConfig
+from guidance.plain_config import PARTS, PlainConfig
 from guidance.trust import DATA, LOSSES, NETWORKS, is_allowed, refuse_target, targets
 
 log = logging.getLogger(__name__)
-
-PARTS = ("data", "model", "attributor")
-"""The groups that are built from a checkpoint."""
 
 # What a file may ask for; whoever wants more says so on the command line.
 _LARGEST_NUMBER = {"data": 10**7, "model": 10**6, "attributor": 10**6}
@@ -85,7 +82,7 @@ def stored_config(
 def stored_loss(
     content: Mapping[str, Any], path: str | Path, trusted: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return the group ``loss`` of a checkpoint's configuration, checked as the rest by :func:`stored_config`.
+    """Return the group ``loss`` of a checkpoint's configuration, checked like :func:`stored_config`'s.
 
     Args:
         content: As there.

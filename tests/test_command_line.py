@@ -1,5 +1,7 @@
 """What a person types: help, wrong names, bad input, and what comes back."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import torch
 from guidance.command_line import CONFIG_DIR, check_overrides, input_error
 from guidance.errors import InputError
 from guidance.run import train
-from tests.tiny import ROOT, composed, run_command
+from tests.tiny import ROOT, composed, environment, run_command
 
 GROUPS = sorted(path.name for path in CONFIG_DIR.iterdir() if path.is_dir() and path.name != "hydra")
 
@@ -23,6 +25,23 @@ def test_help_names_every_group_option_and_an_example_of_each(program: str, tmp_
         assert f"\n  {group} " in text, f"no example for {group}"
     assert "python train.py [group=option ...]" in text
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("program", ["train.py", "evaluate.py"])
+def test_help_loads_nothing_that_takes_long(program: str, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-X", "importtime", str(ROOT / program), "--help"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("import time:")]
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    assert "hydra" in loaded
+    slow = {"torch", "torchvision", "pytorch_lightning", "torchmetrics", "wandb", "matplotlib", "bcos"}
+    assert not loaded & slow
 
 
 def test_examples_of_the_help_are_right() -> None:

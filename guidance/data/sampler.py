@@ -76,6 +76,10 @@ class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
         whole, rest = divmod(self._length, self.batch_size)
         return whole + (rest >= self._world_size)
 
+    def images(self, start: int, stop: int) -> int:
+        """Return how many images batches ``start`` to ``stop - 1`` of an epoch have, over all processes."""
+        return min(stop * self.batch_size, self._length) - start * self.batch_size
+
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         # The epoch is read now, not at the first batch: worker processes are sent indices as early as that.
         return self._batches(self._epoch)

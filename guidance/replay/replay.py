@@ -95,7 +95,7 @@ def replay(path: Path, device: str = "cpu", trusted: Collection[str] = ()) -> Re
     module.to(trainer.strategy.root_device).train()
     batch = module.on_before_batch_transfer(failure.batch, 0).to(trainer.strategy.root_device)
     weights = weights_finding(module.model)
-    module.seed_step(failure.step)
+    module.seed_batch(failure.step)
     with precision.train_step_context():
         losses, record = module.compute_losses(batch, failure.epoch)
     findings = _findings(module, losses["loss"], record)

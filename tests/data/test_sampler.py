@@ -86,3 +86,12 @@ def test_evaluation_sees_every_image_once(length: int, world_size: int) -> None:
     for rank, sampler in enumerate(samplers):
         assert list(sampler) == list(range(rank, length, world_size))
         assert len(sampler) == len(list(sampler))
+
+
+@pytest.mark.parametrize(("length", "size"), [(40, 12), (43, 10), (8, 8), (5, 9)])
+def test_images_of_several_batches_are_counted(length: int, size: int) -> None:
+    sampler = TrainingBatchSampler(length, size, 0)
+    counts = [len(batch) for batch in sampler]
+    for start in range(len(counts)):
+        for stop in range(start, len(counts) + 1):
+            assert sampler.images(start, stop) == sum(counts[start:stop])

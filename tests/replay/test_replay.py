@@ -87,6 +87,6 @@ def test_a_stranger_s_file_runs_nothing(failed: Path, tmp_path: Path, group: str
     part.clear()
     part |= {"_target_": "os.system", "command": f"touch {tmp_path / 'trace'}"}
     torch.save(content, tmp_path / "failure.pt")
-    with pytest.raises(InputError, match="names 'os.system', which is not built"):
+    with pytest.raises(InputError, match=r"names 'os\.system', which is not built"):
         replay(tmp_path / "failure.pt")
     assert not (tmp_path / "trace").exists()

@@ -1,6 +1,7 @@
-"""A sweep as a job array and a job of two ranks, on a SLURM of this machine."""
+"""A sweep as a job array and jobs of two ranks, on a SLURM of this machine."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -79,3 +80,30 @@ def test_two_ranks_are_one_job(slurm: dict[str, str], tmp_path: Path) -> None:
     content = torch.load(two / "checkpoints" / "last.ckpt", weights_only=True)
     assert content["global_step"] == 5, "40 images in global batches of 8"
     assert len(list((tmp_path / "outputs" / "baselines").glob("*/results.json"))) == 1
+
+
+def test_a_batch_script_is_one_run_and_goes_on(slurm: dict[str, str], tmp_path: Path) -> None:
+    for epochs in (1, 2):
+        training = [
+            *(option for option in TINY if "max_epochs" not in option and "baseline" not in option),
+            *(f"trainer.max_epochs={epochs}", "trainer=ddp_cpu", "trainer.devices=2"),
+            *("hydra.run.dir=one", "ckpt_path=last"),
+        ]
+        script = tmp_path / "run.sbatch"
+        script.write_text(
+            "#!/bin/bash\n#SBATCH --nodes=1 --ntasks-per-node=2 --cpus-per-task=1 --time=10:00\n"
+            f"srun {shlex.join(command('train.py', *training))}\n"
+        )
+        ended = subprocess.run(
+            ["sbatch", "--wait", "--output=job.log", script],
+            cwd=tmp_path,
+            env=slurm,
+            capture_output=True,
+            text=True,
+            timeout=1500,
+            check=False,
+        )
+        assert ended.returncode == 0, (tmp_path / "job.log").read_text()
+    content = torch.load(tmp_path / "one" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["global_step"] == 10, "twice 40 images in global batches of 8"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.log", "one", "run.sbatch"]
