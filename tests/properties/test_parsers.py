@@ -1,0 +1,55 @@
+"""Whatever a file holds or a person types: a result, or one error that says what would be right."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from tests.fuzzing.targets import TARGETS, try_content
+from tests.properties.damage import contents
+from tests.properties.for_all import for_all
+
+ONCE_FAILED: Mapping[str, Sequence[bytes]] = {}
+"""Contents that once left a parser in another way."""
+
+COSTLY = {"overrides": (2, 150), "run_folder": (4, 600)}
+"""Of these, fewer examples (quick, thorough): one composes the whole configuration, one builds a page."""
+
+
+def check(name: str) -> Callable[..., None]:
+    quick, thorough = COSTLY.get(name, (12, 1500))
+    examples = [{"content": content} for content in (*TARGETS[name].sound, *ONCE_FAILED.get(name, ()))]
+
+    @for_all(quick=quick, thorough=thorough, examples=examples, content=contents(TARGETS[name]))
+    def parser(content: bytes) -> None:
+        try_content(name, content)
+
+    return parser
+
+
+test_voc_xml = check("voc")
+test_coco_json = check("coco")
+test_coco_segmentation = check("segmentation")
+test_csv_table = check("csv")
+test_yolo_labels_and_names = check("yolo")
+test_tables_of_waterbirds = check("cub")
+test_run_folder_of_the_report = check("run_folder")
+test_protocol_folder = check("protocol_folder")
+test_grid_manifest = check("manifest")
+test_score_file = check("score_file")
+test_metrics_csv = check("metrics_csv")
+test_header_of_the_image_cache = check("image_cache")
+test_image_file = check("image")
+test_archive = check("archive")
+test_overrides = check("overrides")
+test_lines_of_a_sweep = check("sweep_lines")
+test_space_of_a_search = check("search_space")
+test_boxes_of_the_command_line = check("boxes")
+
+
+def test_every_target_is_tried() -> None:
+    tried = [value for name, value in globals().items() if name.startswith("test_") and name != "test_every_target_is_tried"]
+    assert len(tried) == len(TARGETS)
+    with pytest.raises(KeyError):
+        try_content("nothing of the kind", b"")
+
+
