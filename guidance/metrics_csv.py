@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from guidance.files import write_atomically
+
+log = logging.getLogger(__name__)
 
 
 class MetricsCSV(Logger):
@@ -51,10 +54,11 @@ class MetricsCSV(Logger):
         """
         self.rows, self.columns = [], ["epoch", "step"]
         if step and self.path.is_file():
-            with self.path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                self.columns = list(reader.fieldnames or self.columns)
-                self.rows = [row for row in reader if int(row["step"] or 0) < step]
+            columns, rows = _whole_rows(self.path)
+            if columns[:2] == self.columns:
+                self.columns, self.rows = columns, [row for row in rows if int(row["step"]) < step]
+            else:
+                log.warning("%s has no table of metrics; starting a new one", self.path)
         self._rewrite()
 
     @rank_zero_only
@@ -78,3 +82,19 @@ class MetricsCSV(Logger):
         writer.writerows(self.rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, text.getvalue())
+
+
+def _whole_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Read the columns and those rows that are whole; a crash may have torn the last one."""
+    columns: list[str] = []
+    rows: list[dict[str, str]] = []
+    for line in path.read_bytes().decode("utf-8", "replace").split("\n")[:-1]:
+        try:
+            cells = next(csv.reader([line.rstrip("\r")]), [])
+        except csv.Error:
+            continue
+        if not columns:
+            columns = cells
+        elif len(cells) == len(columns) > 1 and cells[1].isdecimal() and len(cells[1]) < 20:
+            rows.append(dict(zip(columns, cells, strict=True)))
+    return columns, rows

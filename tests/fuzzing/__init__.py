@@ -1,1 +1,1 @@
-"""Every parser of files that come from outside, as a function of bytes that must not fail in any other way."""
+"""Parsers of what comes from outside, each as a function of bytes that never fails in an unforeseen way."""

@@ -116,9 +116,12 @@ def cub(content: bytes, folder: Path) -> None:
     for name in (*images.values(), *(row.file_name for row in rows)):
         assert (folder / name).resolve().is_relative_to(folder.resolve())
     for box in boxes.values():
-        assert math.nan not in annotate([LabelledObject("bird", box.box, box.where)], (30, 40), {"bird": 0})[
-            0
-        ].boxes.tolist()
+        assert (
+            math.nan
+            not in annotate([LabelledObject("bird", box.box, box.where)], (30, 40), {"bird": 0})[
+                0
+            ].boxes.tolist()
+        )
 
 
 _XML = annotation_xml([object_xml("dog", (1, 2, 5, 6)), object_xml("cat", (3, 1, 20, 10), difficult=1)])
@@ -175,7 +178,17 @@ TARGETS = {
             SEPARATOR.join((b"0 0.5 0.5 0.2 0.2\n", b"cat", b"names: {0: cat}\n")),
             SEPARATOR.join((b"7 1 1 1 1\n", b"cat\n\ndog", b"names: [cat, dog]\n")),
         ),
-        (SEPARATOR, b"names:", b"- ", b"&a [*a]", b"!!python/name:os", b"? ", b"\xef\xbb\xbf", b"\0", *NUMBERS),
+        (
+            SEPARATOR,
+            b"names:",
+            b"- ",
+            b"&a [*a]",
+            b"!!python/name:os",
+            b"? ",
+            b"\xef\xbb\xbf",
+            b"\0",
+            *NUMBERS,
+        ),
     ),
     "cub": Target(
         cub,

@@ -10,13 +10,42 @@ from guidance.search.space import parse_space
 from guidance.sweep.lines import expand_lines
 from tests.fuzzing.target import Target, result_or_refusal
 
-
 GRAMMAR = (
     *(b"=", b",", b".", b"+", b"++", b"~", b"@", b":", b"/", b"'", b'"', b"[", b"]", b"{", b"}", b"(", b")"),
-    *(b"${", b"${oc.env:HOME}", b"${loss.weight}", b"range(0,3)", b"interval(0.1,1)", b"tag(log,", b"choice("),
-    *(b"glob(*)", b"sort(", b"shuffle(", b"int(", b"null", b"true", b"1e999", b"-1", b"\\", b"\n", b" ", b"???"),
+    *(
+        b"${",
+        b"${oc.env:HOME}",
+        b"${loss.weight}",
+        b"range(0,3)",
+        b"interval(0.1,1)",
+        b"tag(log,",
+        b"choice(",
+    ),
+    *(
+        b"glob(*)",
+        b"sort(",
+        b"shuffle(",
+        b"int(",
+        b"null",
+        b"true",
+        b"1e999",
+        b"-1",
+        b"\\",
+        b"\n",
+        b" ",
+        b"???",
+    ),
 )
-KEYS = (b"loss", b"loss.weight", b"data", b"data.root", b"seed", b"hydra.run.dir", b"model.checkpoint", b"energy")
+KEYS = (
+    b"loss",
+    b"loss.weight",
+    b"data",
+    b"data.root",
+    b"seed",
+    b"hydra.run.dir",
+    b"model.checkpoint",
+    b"energy",
+)
 
 
 def _arguments(content: bytes) -> list[str]:
@@ -83,5 +112,7 @@ TARGETS = {
         ),
         GRAMMAR + KEYS,
     ),
-    "boxes": Target(boxes, (b"[[1, 2, 3, 4], [0, 0, 99, 9.5]]",), (b"[", b"]", b".nan", b".inf", b"- ", b"'")),
+    "boxes": Target(
+        boxes, (b"[[1, 2, 3, 4], [0, 0, 99, 9.5]]",), (b"[", b"]", b".nan", b".inf", b"- ", b"'")
+    ),
 }

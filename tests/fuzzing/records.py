@@ -80,15 +80,14 @@ def score_file(content: bytes, folder: Path) -> None:
         assert item in range(4)
         assert all(isinstance(value, float | int) for value in values)
     again = ScoreFile(path, 4)
-    assert again.chunks == scores.chunks or math.nan in [0.0]
+    assert [chunk.items for chunk in again.chunks] == [chunk.items for chunk in scores.chunks]
 
 
 def metrics_csv(content: bytes, folder: Path) -> None:
     path = folder / "metrics.csv"
     path.write_bytes(content)
     logger = MetricsCSV(path)
-    if result_or_refusal(lambda: logger.rewind(5)) is None:
-        return
+    logger.rewind(5)
     logger.log_metrics({"epoch": 1, "val/epg": 0.5, "new": 1.0}, step=5)
     again = MetricsCSV(path)
     again.rewind(6)
@@ -96,7 +95,7 @@ def metrics_csv(content: bytes, folder: Path) -> None:
 
 
 def image_cache(content: bytes, folder: Path) -> None:
-    """A cache is mapped only if it has exactly the form that is wanted; a note counts no more rows than it."""
+    """A cache is mapped only if it has exactly the form that is wanted, and a note counts no more rows."""
     path, note = folder / "rows.npy", folder / "rows.progress"
     header, progress = split_files(content, 2)
     path.write_bytes(header or b"")
@@ -145,7 +144,17 @@ TARGETS = {
         run_folder,
         (_sound_run(),),
         (
-            *(SEPARATOR, b"seed:", b"weight:", b"localization:", b"checkpoint:", b"- ", b"&a [*a]", b"? ", b"!!set"),
+            *(
+                SEPARATOR,
+                b"seed:",
+                b"weight:",
+                b"localization:",
+                b"checkpoint:",
+                b"- ",
+                b"&a [*a]",
+                b"? ",
+                b"!!set",
+            ),
             *(b'"epoch"', b'"front"', b'"metrics"', b'"val/epg"', b"2001-01-01", b"!!binary", b"\0"),
             *JSON,
         ),
@@ -178,6 +187,17 @@ TARGETS = {
     "image_cache": Target(
         image_cache,
         (_sound_rows() + SEPARATOR + b'{"rows": 1}',),
-        (SEPARATOR, b"|u1", b"<f8", b"'O'", b"(2, 3, 4, 4)", b"False", b"True", b'"rows"', b"\x93NUMPY", *JSON),
+        (
+            SEPARATOR,
+            b"|u1",
+            b"<f8",
+            b"'O'",
+            b"(2, 3, 4, 4)",
+            b"False",
+            b"True",
+            b'"rows"',
+            b"\x93NUMPY",
+            *JSON,
+        ),
     ),
 }

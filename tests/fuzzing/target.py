@@ -30,11 +30,12 @@ class Target:
 
 
 def result_or_refusal(parse: Callable[[], T]) -> T | None:
-    """Return what ``parse`` returns, or None if it refuses its input in one line."""
+    """Return what ``parse`` returns, or None if it refuses its input and says why."""
     try:
         return parse()
-    except InputError as error:
-        assert str(error).strip()
+    except InputError as refusal:
+        if not str(refusal).strip():
+            raise AssertionError("a refusal must say what is wrong") from refusal
         return None
 
 

@@ -7,9 +7,7 @@ from tempfile import TemporaryDirectory
 from tests.fuzzing import annotations, binaries, commands, records
 from tests.fuzzing.target import Target
 
-TARGETS: Mapping[str, Target] = (
-    annotations.TARGETS | records.TARGETS | binaries.TARGETS | commands.TARGETS
-)
+TARGETS: Mapping[str, Target] = annotations.TARGETS | records.TARGETS | binaries.TARGETS | commands.TARGETS
 
 
 def try_content(name: str, content: bytes) -> None:

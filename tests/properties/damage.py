@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from tests.fuzzing.target import Target
 
 
-
 @st.composite
 def damaged(draw: st.DrawFn, sound: Sequence[bytes], words: Sequence[bytes]) -> bytes:
     """A sound file with up to six changes: bytes replaced, removed, repeated or moved, words put in."""

@@ -2,16 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import pytest
-
 from tests.fuzzing.targets import TARGETS, try_content
 from tests.properties.damage import contents
 from tests.properties.for_all import for_all
 
-ONCE_FAILED: Mapping[str, Sequence[bytes]] = {}
+ONCE_FAILED: Mapping[str, Sequence[bytes]] = {
+    "score_file": (
+        b"\x80",
+        b'{"items": [-1], "scores": {"input": [[0.5]]}, "seconds": 0.1, "passes": 1}',
+        b'{"items": [0], "scores": [], "seconds": 0.1, "passes": 1}',
+        b'{"items": [0, 1], "scores": {"input": [[0.5]]}, "seconds": 0.1, "passes": 1}',
+    ),
+    "metrics_csv": (b"\x80", b"epoch,step\n0,\xc2\xb2\n", b"epoch\n0\n", b"epoch,step\n0,x\n"),
+}
 """Contents that once left a parser in another way."""
 
-COSTLY = {"overrides": (2, 150), "run_folder": (4, 600)}
+COSTLY = {"overrides": (2, 60), "run_folder": (4, 600)}
 """Of these, fewer examples (quick, thorough): one composes the whole configuration, one builds a page."""
 
 
@@ -47,9 +53,5 @@ test_boxes_of_the_command_line = check("boxes")
 
 
 def test_every_target_is_tried() -> None:
-    tried = [value for name, value in globals().items() if name.startswith("test_") and name != "test_every_target_is_tried"]
-    assert len(tried) == len(TARGETS)
-    with pytest.raises(KeyError):
-        try_content("nothing of the kind", b"")
-
-
+    others = [name for name in globals() if name.startswith("test_") and "every_target" not in name]
+    assert len(others) == len(TARGETS)
