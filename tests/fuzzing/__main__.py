@@ -1,10 +1,12 @@
-"""Fuzz one target, guided by coverage: ``python -m tests.fuzzing NAME [LIBFUZZER_OPTION ...]``.
+"""Fuzz targets, guided by coverage: ``python -m tests.fuzzing [NAME ...] [LIBFUZZER_OPTION ...]``.
 
-Needs ``pip install -e '.[fuzz]'``. libFuzzer's options say how long (``-max_total_time=120``); a folder among
-them keeps what was found interesting. What fails is written to ``outputs/fuzzing/``. Without a name, all
-names are printed.
+Needs ``pip install -e '.[fuzz]'``. Without a name all targets are fuzzed, one after the other, each in a
+process of its own. libFuzzer's options say how long (``-max_total_time=120``). What fails is written to
+``outputs/fuzzing/``, and ends the target.
 """
 
+import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -24,17 +26,9 @@ def _quoted(word: bytes) -> str:
     return '"' + "".join(f"\\x{byte:02X}" for byte in word) + '"'
 
 
-def main(arguments: list[str]) -> None:
-    """Fuzz until libFuzzer's options say that it is enough, or something fails."""
-    if not arguments:
-        print(*TARGETS)
-        return
-    name, *options = arguments
-    if name not in TARGETS:
-        sys.exit(f"there is no target {name}; name one of {', '.join(TARGETS)}")
-    _FAILED.mkdir(parents=True, exist_ok=True)
+def fuzz(name: str, options: list[str]) -> None:
+    """Fuzz one target until libFuzzer's options say that it is enough, or something fails; never return."""
     target = TARGETS[name]
-    warnings.simplefilter("ignore")
     with TemporaryDirectory() as folder:
         seeds, words = Path(folder) / "seeds", Path(folder) / "words"
         seeds.mkdir()
@@ -47,5 +41,27 @@ def main(arguments: list[str]) -> None:
         atheris.Fuzz()
 
 
+def main(arguments: list[str]) -> int:
+    """Fuzz the targets that are named, or all; return 1 if one fails."""
+    options = [argument for argument in arguments if argument.startswith("-")]
+    names = [argument for argument in arguments if not argument.startswith("-")] or list(TARGETS)
+    for name in names:
+        if name not in TARGETS:
+            sys.exit(f"there is no target {name}; name some of {', '.join(TARGETS)}")
+    _FAILED.mkdir(parents=True, exist_ok=True)
+    warnings.simplefilter("ignore")
+    logging.disable()
+    failed = []
+    for name in names:
+        print(f"=== {name}", flush=True)
+        child = os.fork()  # what was imported and instrumented is shared
+        if child == 0:
+            fuzz(name, options)
+        if os.waitpid(child, 0)[1]:
+            failed.append(name)
+    print(f"failed: {', '.join(failed) or 'none'}")
+    return 1 if failed else 0
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -68,7 +68,7 @@ def all_pairs(batch: Batch) -> tuple[Tensor, Tensor]:
     return torch.arange(len(batch)).repeat_interleave(CLASSES), torch.arange(CLASSES).repeat(len(batch))
 
 
-@for_all(quick=20, thorough=500, batch=batches(), seed=arrays.SEEDS)
+@for_all(quick=20, thorough=300, batch=batches(), seed=arrays.SEEDS)
 def test_order_of_images_boxes_and_classes(batch: Batch, seed: int) -> None:
     images, classes = arrays.order_of(len(batch), seed), arrays.order_of(CLASSES, seed + 1)
     other = rearranged(batch, images, arrays.order_of(len(batch.boxes), seed + 2), classes)
@@ -78,14 +78,14 @@ def test_order_of_images_boxes_and_classes(batch: Batch, seed: int) -> None:
     assert torch.equal(other.object_masks(rows, columns), batch.object_masks(images[rows], classes[columns]))
 
 
-@for_all(quick=20, thorough=500, batch=batches(), seed=arrays.SEEDS)
+@for_all(quick=20, thorough=300, batch=batches(), seed=arrays.SEEDS)
 def test_one_class_per_image_is_drawn_as_any_pairs_are(batch: Batch, seed: int) -> None:
     classes = torch.randint(CLASSES, (len(batch),), generator=torch.Generator().manual_seed(seed))
     draw = batch.masks if batch.target == "box" else batch.object_masks
     assert torch.equal(batch.class_masks(classes), draw(torch.arange(len(batch)), classes))
 
 
-@for_all(quick=20, thorough=500, batch=batches())
+@for_all(quick=20, thorough=300, batch=batches())
 def test_a_box_that_is_there_twice_changes_nothing(batch: Batch) -> None:
     twice = replace(
         batch,
@@ -98,7 +98,7 @@ def test_a_box_that_is_there_twice_changes_nothing(batch: Batch) -> None:
     assert torch.equal(twice.guidable(), batch.guidable())
 
 
-@for_all(quick=20, thorough=500, batch=batches(), seed=arrays.SEEDS, epoch=st.integers(0, 10**6))
+@for_all(quick=20, thorough=300, batch=batches(), seed=arrays.SEEDS, epoch=st.integers(0, 10**6))
 def test_the_class_drawn_is_guidable_and_the_image_s_own(batch: Batch, seed: int, epoch: int) -> None:
     guidable = batch.guidable()
     drawn, guided = draw_guided_class(guidable, seed, epoch, batch.indices)
@@ -114,7 +114,7 @@ def test_the_class_drawn_is_guidable_and_the_image_s_own(batch: Batch, seed: int
     assert bool(explained.any())
 
 
-@for_all(quick=20, thorough=400, batch=batches())
+@for_all(quick=20, thorough=300, batch=batches())
 def test_taking_each_guidable_class_in_turn_takes_each_once(batch: Batch) -> None:
     guidable = batch.guidable()
     taken = torch.zeros_like(guidable, dtype=torch.int64)

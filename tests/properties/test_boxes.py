@@ -33,7 +33,7 @@ def mirrored(boxes: Tensor, width: int) -> Tensor:
     return torch.stack([width - x1, y0, width - x0, y1], dim=1)
 
 
-@for_all(quick=40, thorough=1000, box=st.tuples(*[COORDINATES] * 4), size=SIZES)
+@for_all(quick=40, thorough=450, box=st.tuples(*[COORDINATES] * 4), size=SIZES)
 def test_a_clipped_box_lies_in_the_image_and_in_the_box(
     box: tuple[float, float, float, float], size: tuple[int, int]
 ) -> None:
@@ -52,7 +52,7 @@ def test_a_clipped_box_lies_in_the_image_and_in_the_box(
     assert clip_box(inside, size) == (inside, "")
 
 
-@for_all(quick=20, thorough=500, drawing=boxes_and_size(), seed=arrays.SEEDS)
+@for_all(quick=20, thorough=300, drawing=boxes_and_size(), seed=arrays.SEEDS)
 def test_a_union_is_that_of_any_order_with_copies_and_with_boxes_in_pieces(
     drawing: tuple[Tensor, tuple[int, int]], seed: int
 ) -> None:
@@ -71,7 +71,7 @@ def test_a_union_is_that_of_any_order_with_copies_and_with_boxes_in_pieces(
     assert torch.equal(drawn(boxes[:, [1, 0, 3, 2]], (size[1], size[0])), whole.T)
 
 
-@for_all(quick=20, thorough=500, drawing=boxes_and_size(), owners=st.integers(1, 4), seed=arrays.SEEDS)
+@for_all(quick=20, thorough=300, drawing=boxes_and_size(), owners=st.integers(1, 4), seed=arrays.SEEDS)
 def test_each_owner_has_the_union_of_its_own_boxes(
     drawing: tuple[Tensor, tuple[int, int]], owners: int, seed: int
 ) -> None:
@@ -83,7 +83,7 @@ def test_each_owner_has_the_union_of_its_own_boxes(
     assert torch.equal(masks.any(dim=0), drawn(boxes, size))
 
 
-@for_all(quick=20, thorough=600, drawing=boxes_and_size(), size=SIZES, seed=arrays.SEEDS)
+@for_all(quick=20, thorough=350, drawing=boxes_and_size(), size=SIZES, seed=arrays.SEEDS)
 def test_rescaled_boxes_cover_what_they_covered_and_no_whole_pixel_more(
     drawing: tuple[Tensor, tuple[int, int]], size: tuple[int, int], seed: int
 ) -> None:
@@ -106,7 +106,7 @@ def test_rescaled_boxes_cover_what_they_covered_and_no_whole_pixel_more(
     assert torch.equal(rescale_boxes(boxes, sizes, size), scaled)
 
 
-@for_all(quick=20, thorough=500, drawing=boxes_and_size(), size=SIZES, cuts=st.integers(0, 3))
+@for_all(quick=20, thorough=300, drawing=boxes_and_size(), size=SIZES, cuts=st.integers(0, 3))
 def test_a_box_within_a_box_stays_within_it(
     drawing: tuple[Tensor, tuple[int, int]], size: tuple[int, int], cuts: int
 ) -> None:
@@ -121,7 +121,7 @@ def test_a_box_within_a_box_stays_within_it(
 FRACTIONS = st.floats(0, 2, allow_nan=False)
 
 
-@for_all(quick=20, thorough=600, drawing=boxes_and_size(), less=FRACTIONS, more=FRACTIONS)
+@for_all(quick=20, thorough=350, drawing=boxes_and_size(), less=FRACTIONS, more=FRACTIONS)
 def test_dilation_grows_with_its_fraction_on_every_side(
     drawing: tuple[Tensor, tuple[int, int]], less: float, more: float
 ) -> None:

@@ -17,7 +17,7 @@ LENGTHS = st.integers(1, 60)
 FRACTIONS = st.sampled_from((0.0, 0.01, 0.1, 0.5, 1.0)) | st.floats(0, 1)
 
 
-@for_all(quick=20, thorough=500, length=LENGTHS, fractions=st.tuples(FRACTIONS, FRACTIONS), seed=arrays.SEEDS)
+@for_all(quick=20, thorough=300, length=LENGTHS, fractions=st.tuples(FRACTIONS, FRACTIONS), seed=arrays.SEEDS)
 def test_annotated_images_of_a_smaller_fraction_are_among_those_of_a_larger(
     length: int, fractions: tuple[float, float], seed: int
 ) -> None:
@@ -27,7 +27,7 @@ def test_annotated_images_of_a_smaller_fraction_are_among_those_of_a_larger(
         assert int(chosen.sum()) == (max(1, round(fraction * length)) if fraction else 0)
 
 
-@for_all(quick=20, thorough=500, length=LENGTHS, fraction=FRACTIONS, seed=arrays.SEEDS)
+@for_all(quick=20, thorough=300, length=LENGTHS, fraction=FRACTIONS, seed=arrays.SEEDS)
 def test_a_split_shares_nothing_and_loses_nothing(length: int, fraction: float, seed: int) -> None:
     first, second = seeded_split(length, fraction, seed)
     assert torch.equal(torch.cat([first, second]).sort().values, torch.arange(length))
@@ -36,7 +36,7 @@ def test_a_split_shares_nothing_and_loses_nothing(length: int, fraction: float, 
 
 @for_all(
     quick=20,
-    thorough=600,
+    thorough=350,
     length=st.integers(4, 40),
     batch=st.integers(4, 12),
     world=st.integers(1, 4),
@@ -64,7 +64,7 @@ def test_processes_and_resumed_runs_see_the_batches_of_one_uninterrupted(
     assert sorted(index for share in shares for index in share) == list(range(length))
 
 
-@for_all(quick=20, thorough=500, length=LENGTHS, seed=arrays.SEEDS, epoch=st.integers(0, 2**40))
+@for_all(quick=20, thorough=300, length=LENGTHS, seed=arrays.SEEDS, epoch=st.integers(0, 2**40))
 def test_draws_depend_on_nothing_else(length: int, seed: int, epoch: int) -> None:
     indices = torch.arange(length)
     together = hash_integers(seed, epoch, indices)
@@ -91,7 +91,7 @@ def annotated_images(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
 
 @for_all(
     quick=20,
-    thorough=600,
+    thorough=350,
     given=annotated_images(),
     least=st.floats(0.05, 1),
     visible=st.floats(0, 1),
@@ -124,7 +124,7 @@ def test_a_crop_keeps_image_boxes_and_masks_together(
         assert torch.equal(of_kept, cut_masks[0])
 
 
-@for_all(quick=20, thorough=500, given=annotated_images(), seed=arrays.SEEDS)
+@for_all(quick=20, thorough=300, given=annotated_images(), seed=arrays.SEEDS)
 def test_a_flip_mirrors_image_boxes_and_masks(given: tuple[Tensor, Tensor, Tensor], seed: int) -> None:
     image, boxes, _ = given
     size = (image.shape[1], image.shape[2])

@@ -28,7 +28,7 @@ def beats(one: list[float], other: list[float]) -> bool:
     return all(a >= b for a, b in zip(one, other, strict=True)) and one != other
 
 
-@for_all(quick=60, thorough=2500, values=points(FLOATS), seed=arrays.SEEDS)
+@for_all(quick=60, thorough=1000, values=points(FLOATS), seed=arrays.SEEDS)
 def test_front(values: Tensor, seed: int) -> None:
     front = pareto_front(values)
     rows = values.tolist()
@@ -45,7 +45,7 @@ def test_front(values: Tensor, seed: int) -> None:
     assert torch.equal(pareto_front(2 * values), front)
 
 
-@for_all(quick=40, thorough=1500, values=points(FLOATS), cut=st.integers(0, 12))
+@for_all(quick=40, thorough=600, values=points(FLOATS), cut=st.integers(0, 12))
 def test_a_front_of_parts_is_the_front(values: Tensor, cut: int) -> None:
     parts = [values[:cut], values[cut:]]
     survivors = torch.cat([part[pareto_front(part)] for part in parts])
@@ -65,7 +65,7 @@ def cells(values: Tensor) -> int:
     )
 
 
-@for_all(quick=40, thorough=1500, values=points(WHOLE, most=7), seed=arrays.SEEDS)
+@for_all(quick=40, thorough=600, values=points(WHOLE, most=7), seed=arrays.SEEDS)
 def test_hypervolume(values: Tensor, seed: int) -> None:
     reference = torch.zeros(values.shape[1], dtype=torch.float64)
     # A volume counts only what beats the reference in every objective.

@@ -50,7 +50,7 @@ def scored(name: str, maps: Tensor, masks: Tensor) -> Tensor:
     return losses
 
 
-@for_all(quick=40, thorough=2000, name=NAMES, pair=PAIRS)
+@for_all(quick=40, thorough=800, name=NAMES, pair=PAIRS)
 def test_range_and_gradient(name: str, pair: tuple[Tensor, Tensor]) -> None:
     maps, masks = pair[0].clone().requires_grad_(), pair[1]
     losses = scored(name, maps, masks)
@@ -64,9 +64,7 @@ def test_range_and_gradient(name: str, pair: tuple[Tensor, Tensor]) -> None:
     torch.testing.assert_close(along, torch.zeros_like(along), rtol=0, atol=1e-6 * largest(name, masks))
 
 
-@for_all(
-    quick=40, thorough=2000, name=NAMES, pair=PAIRS, power=st.integers(-20, 20), factor=st.floats(0.1, 9)
-)
+@for_all(quick=40, thorough=800, name=NAMES, pair=PAIRS, power=st.integers(-20, 20), factor=st.floats(0.1, 9))
 def test_a_positive_scale_does_not_matter(
     name: str, pair: tuple[Tensor, Tensor], power: int, factor: float
 ) -> None:
@@ -77,7 +75,7 @@ def test_a_positive_scale_does_not_matter(
     torch.testing.assert_close(scored(name, maps * factor, masks), losses, rtol=1e-6, atol=1e-9)
 
 
-@for_all(quick=40, thorough=2000, name=NAMES, pair=PAIRS, seed=arrays.SEEDS)
+@for_all(quick=40, thorough=800, name=NAMES, pair=PAIRS, seed=arrays.SEEDS)
 def test_each_map_is_scored_for_itself(name: str, pair: tuple[Tensor, Tensor], seed: int) -> None:
     maps, masks = pair
     losses = scored(name, maps, masks)
@@ -89,7 +87,7 @@ def test_each_map_is_scored_for_itself(name: str, pair: tuple[Tensor, Tensor], s
     close(name, twice.mean(), losses.mean())
 
 
-@for_all(quick=40, thorough=2000, name=NAMES, pair=PAIRS, axes=st.sampled_from(((1,), (2,), (1, 2))))
+@for_all(quick=40, thorough=800, name=NAMES, pair=PAIRS, axes=st.sampled_from(((1,), (2,), (1, 2))))
 def test_mirrors(name: str, pair: tuple[Tensor, Tensor], axes: tuple[int, ...]) -> None:
     maps, masks = pair
     expected = scored(name, maps, masks)
@@ -97,7 +95,7 @@ def test_mirrors(name: str, pair: tuple[Tensor, Tensor], axes: tuple[int, ...]) 
     close(name, scored(name, maps.transpose(1, 2), masks.transpose(1, 2)), expected)
 
 
-@for_all(quick=40, thorough=1200, pair=PAIRS, seed=arrays.SEEDS)
+@for_all(quick=40, thorough=500, pair=PAIRS, seed=arrays.SEEDS)
 def test_energy_adds_up_over_masks_that_share_nothing(pair: tuple[Tensor, Tensor], seed: int) -> None:
     maps, masks = pair
     part = torch.rand(masks.shape, generator=torch.Generator().manual_seed(seed)) < 0.5
@@ -112,7 +110,7 @@ def test_energy_adds_up_over_masks_that_share_nothing(pair: tuple[Tensor, Tensor
     torch.testing.assert_close(scored("energy", maps, masks), 1 - inside)
 
 
-@for_all(quick=40, thorough=1200, pair=PAIRS)
+@for_all(quick=40, thorough=500, pair=PAIRS)
 def test_a_map_that_is_its_mask_is_right_and_its_opposite_wrong(pair: tuple[Tensor, Tensor]) -> None:
     masks = pair[1]
     perfect, some = masks.double(), masks.flatten(1).any(dim=1)
@@ -123,7 +121,7 @@ def test_a_map_that_is_its_mask_is_right_and_its_opposite_wrong(pair: tuple[Tens
     assert bool((scored("l1", 1 - perfect, masks)[~whole] == 1).all())
 
 
-@for_all(quick=40, thorough=1200, pair=PAIRS)
+@for_all(quick=40, thorough=500, pair=PAIRS)
 def test_a_mask_of_zeros_and_ones_is_the_mask(pair: tuple[Tensor, Tensor]) -> None:
     maps, masks = pair
     for name in ("energy", "l1", "ppce", "rrr"):
@@ -134,7 +132,7 @@ def test_a_mask_of_zeros_and_ones_is_the_mask(pair: tuple[Tensor, Tensor]) -> No
     assert bool(((softened >= 0) & (softened <= 1 + 1e-6)).all())
 
 
-@for_all(quick=40, thorough=1000, maps=arrays.maps(st.just(2)), power=st.integers(-20, 20))
+@for_all(quick=40, thorough=450, maps=arrays.maps(st.just(2)), power=st.integers(-20, 20))
 def test_similarity_of_maps(maps: Tensor, power: int) -> None:
     loss, (one, other) = MapSimilarityLoss(), maps.split(1)
     value = float(loss(one, other))
@@ -146,7 +144,7 @@ def test_similarity_of_maps(maps: Tensor, power: int) -> None:
     assert math.isclose(float(loss(one, one)), 0.0 if one.any() else 1.0, abs_tol=1e-9)
 
 
-@for_all(quick=40, thorough=1000, maps=arrays.maps(), power=st.integers(-20, 20))
+@for_all(quick=40, thorough=450, maps=arrays.maps(), power=st.integers(-20, 20))
 def test_evidence_for_absent_classes(maps: Tensor, power: int) -> None:
     loss = AbsentEvidenceLoss()
     shares = loss(maps)

@@ -22,7 +22,7 @@ def drawn(*values: Any, size: tuple[int, int]) -> Tensor:
     return Segmentations(parsed).draw(range(len(parsed)), size)
 
 
-@for_all(quick=20, thorough=600, masks=arrays.masks(3), seed=arrays.SEEDS)
+@for_all(quick=20, thorough=350, masks=arrays.masks(3), seed=arrays.SEEDS)
 def test_runs_in_any_order_and_with_copies(masks: Tensor, seed: int) -> None:
     runs, owners = encode_runs(masks)
     size = (masks.shape[1], masks.shape[2])
@@ -34,7 +34,7 @@ def test_runs_in_any_order_and_with_copies(masks: Tensor, seed: int) -> None:
     assert torch.equal(together, masks.any(dim=0))
 
 
-@for_all(quick=20, thorough=600, masks=arrays.masks(2), size=SIZES)
+@for_all(quick=20, thorough=350, masks=arrays.masks(2), size=SIZES)
 def test_resizing_mirrors_and_never_loses_a_mask(masks: Tensor, size: tuple[int, int]) -> None:
     resized = resize_masks(masks, size)
     assert resized.shape == (2, *size)
@@ -45,7 +45,7 @@ def test_resizing_mirrors_and_never_loses_a_mask(masks: Tensor, size: tuple[int,
     assert torch.equal(resize_masks(masks, (masks.shape[1], masks.shape[2])), masks)
 
 
-@for_all(quick=20, thorough=800, masks=arrays.masks(2))
+@for_all(quick=20, thorough=400, masks=arrays.masks(2))
 def test_run_lengths_of_pycocotools_draw_the_mask(masks: Tensor) -> None:
     size = (masks.shape[1], masks.shape[2])
     packed = coco_mask.encode(np.asfortranarray(masks.permute(1, 2, 0).numpy().astype(np.uint8)))
@@ -65,7 +65,7 @@ CORNERS = st.integers(-40, 400).map(lambda tenths: tenths / 10)
 
 @for_all(
     quick=20,
-    thorough=800,
+    thorough=400,
     polygons=st.lists(
         st.integers(3, 6).flatmap(lambda n: st.lists(CORNERS, min_size=2 * n, max_size=2 * n)),
         min_size=1,

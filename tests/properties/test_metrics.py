@@ -79,7 +79,7 @@ def pairs(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return maps, first, second, torch.tensor(classes)
 
 
-@for_all(quick=20, thorough=700, given=pairs(), cuts=CUTS, seed=arrays.SEEDS)
+@for_all(quick=20, thorough=400, given=pairs(), cuts=CUTS, seed=arrays.SEEDS)
 def test_energy_pointing_game(given: tuple[Tensor, ...], cuts: list[int], seed: int) -> None:
     maps, masks, _, classes = given
     metric = check_sums(lambda: EnergyPointingGame(CLASSES), (maps, masks, classes), cuts, seed)
@@ -93,7 +93,7 @@ def test_energy_pointing_game(given: tuple[Tensor, ...], cuts: list[int], seed: 
     assert torch.equal(scaled.per_class().roll(-1).nan_to_num(-1), metric.per_class().nan_to_num(-1))
 
 
-@for_all(quick=20, thorough=700, given=pairs(), cuts=CUTS, seed=arrays.SEEDS, power=st.integers(-20, 20))
+@for_all(quick=20, thorough=400, given=pairs(), cuts=CUTS, seed=arrays.SEEDS, power=st.integers(-20, 20))
 def test_iou(given: tuple[Tensor, ...], cuts: list[int], seed: int, power: int) -> None:
     maps, masks, _, _ = given
     metric = check_sums(AttributionIoU, (maps, masks), cuts, seed)
@@ -111,7 +111,7 @@ def test_iou(given: tuple[Tensor, ...], cuts: list[int], seed: int, power: int) 
         assert math.isclose(float(other.compute()), iou, abs_tol=1e-12)
 
 
-@for_all(quick=20, thorough=500, given=pairs(), cuts=CUTS, seed=arrays.SEEDS)
+@for_all(quick=20, thorough=300, given=pairs(), cuts=CUTS, seed=arrays.SEEDS)
 def test_on_object_energy(given: tuple[Tensor, ...], cuts: list[int], seed: int) -> None:
     maps, boxes, objects, _ = given
     metric = check_sums(OnObjectEnergy, (maps, boxes, objects), cuts, seed)
@@ -151,7 +151,7 @@ def counted(logits: Tensor, labels: Tensor) -> dict[str, float]:
     }
 
 
-@for_all(quick=20, thorough=700, given=scores(), cuts=CUTS, seed=arrays.SEEDS)
+@for_all(quick=20, thorough=400, given=scores(), cuts=CUTS, seed=arrays.SEEDS)
 def test_classification(given: tuple[Tensor, Tensor], cuts: list[int], seed: int) -> None:
     logits, labels = given
     metric = check_sums(lambda: ClassificationMetrics(CLASSES), (logits, labels), cuts, seed)
@@ -171,7 +171,7 @@ def test_classification(given: tuple[Tensor, Tensor], cuts: list[int], seed: int
 
 @for_all(
     quick=20,
-    thorough=600,
+    thorough=350,
     given=scores(),
     groups=st.lists(st.integers(-1, 2), min_size=12, max_size=12),
     cuts=CUTS,
@@ -202,7 +202,7 @@ def test_accuracy_of_groups(
         assert math.isnan(found["worst_group_accuracy"])
 
 
-@for_all(quick=20, thorough=600, maps=arrays.maps(), n=st.integers(1, 3), cell=st.integers(1, 4))
+@for_all(quick=20, thorough=350, maps=arrays.maps(), n=st.integers(1, 3), cell=st.integers(1, 4))
 def test_cells_share_all_evidence(maps: Tensor, n: int, cell: int) -> None:
     size = (n * cell, n * cell)
     shares = cell_shares(maps, n, size)
@@ -214,7 +214,7 @@ def test_cells_share_all_evidence(maps: Tensor, n: int, cell: int) -> None:
     torch.testing.assert_close(cell_shares(maps * 4, n, size), shares)
 
 
-@for_all(quick=20, thorough=600, given=pairs(), tolerance=st.floats(0, 4), power=st.integers(0, 20))
+@for_all(quick=20, thorough=350, given=pairs(), tolerance=st.floats(0, 4), power=st.integers(0, 20))
 def test_pointing_game(given: tuple[Tensor, ...], tolerance: float, power: int) -> None:
     maps, masks, more, _ = given
     hits = pointing_game_hits(maps, masks, tolerance)
@@ -225,7 +225,7 @@ def test_pointing_game(given: tuple[Tensor, ...], tolerance: float, power: int) 
     assert not bool((hits & ~masks.flatten(1).any(dim=1)).any())
 
 
-@for_all(quick=20, thorough=600, maps=arrays.maps(st.just(2)), seed=arrays.SEEDS)
+@for_all(quick=20, thorough=350, maps=arrays.maps(st.just(2)), seed=arrays.SEEDS)
 def test_rank_correlation(maps: Tensor, seed: int) -> None:
     from scipy.stats import rankdata, spearmanr
 
@@ -247,7 +247,7 @@ def test_rank_correlation(maps: Tensor, seed: int) -> None:
 
 
 @for_all(
-    quick=20, thorough=500, maps=arrays.maps(), height=arrays.SIDES, width=arrays.SIDES, seed=arrays.SEEDS
+    quick=20, thorough=300, maps=arrays.maps(), height=arrays.SIDES, width=arrays.SIDES, seed=arrays.SEEDS
 )
 def test_pixels_are_removed_in_the_map_s_order(maps: Tensor, height: int, width: int, seed: int) -> None:
     for most_first in (True, False):
@@ -262,7 +262,7 @@ def test_pixels_are_removed_in_the_map_s_order(maps: Tensor, height: int, width:
 
 
 @for_all(
-    quick=20, thorough=400, curves=st.lists(st.floats(0, 1), min_size=2, max_size=9), factor=st.floats(0, 3)
+    quick=20, thorough=300, curves=st.lists(st.floats(0, 1), min_size=2, max_size=9), factor=st.floats(0, 3)
 )
 def test_the_area_under_a_curve(curves: list[float], factor: float) -> None:
     curve = torch.tensor(curves, dtype=torch.float64)

@@ -17,12 +17,12 @@ ONCE_FAILED: Mapping[str, Sequence[bytes]] = {
 }
 """Contents that once left a parser in another way."""
 
-COSTLY = {"overrides": (2, 60), "run_folder": (4, 600)}
+COSTLY = {"overrides": (2, 60), "run_folder": (4, 250)}
 """Of these, fewer examples (quick, thorough): one composes the whole configuration, one builds a page."""
 
 
 def check(name: str) -> Callable[..., None]:
-    quick, thorough = COSTLY.get(name, (12, 1500))
+    quick, thorough = COSTLY.get(name, (12, 500))
     examples = [{"content": content} for content in (*TARGETS[name].sound, *ONCE_FAILED.get(name, ()))]
 
     @for_all(quick=quick, thorough=thorough, examples=examples, content=contents(TARGETS[name]))
