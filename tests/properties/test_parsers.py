@@ -13,6 +13,24 @@ ONCE_FAILED: Mapping[str, Sequence[bytes]] = {
         b'{"items": [0], "scores": [], "seconds": 0.1, "passes": 1}',
         b'{"items": [0, 1], "scores": {"input": [[0.5]]}, "seconds": 0.1, "passes": 1}',
     ),
+    "overrides": (
+        b"loss=null",
+        b"seed=3\n=3",
+        b"seed=range(0,0)",
+        b"seed=range(0,3,0)",
+        b"loss=glob(*)",
+        b"loss=interval(0,1)",
+        b"loss=range(0,1000000000)",
+        b"seed=" + b"[" * 500,
+    ),
+    "sweep_lines": (
+        b"seed=glob(*)",
+        b"seed=range(0,3,0)",
+        b"seed=range(0,9999) data.seed=range(0,9999)",
+        b"seed=" + b"[" * 500,
+    ),
+    "search_space": (b"seed=range(0,0)", b"seed=glob(*)", b"seed=range(0,3,0)", b"seed=interval(0,inf)"),
+    "boxes": (b"[[1, 2, 3, " + b"9" * 400 + b"]]",),
     "metrics_csv": (b"\x80", b"epoch,step\n0,\xc2\xb2\n", b"epoch\n0\n", b"epoch,step\n0,x\n"),
 }
 """Contents that once left a parser in another way."""
