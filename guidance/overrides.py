@@ -28,7 +28,7 @@ def parse_overrides(arguments: Sequence[str]) -> list[Override]:
     try:
         parsed: list[Override] = OverridesParser.create().parse_overrides(list(arguments))
     except HydraException as error:
-        raise InputError(f"cannot read the overrides: {error}") from error
+        raise InputError(f"cannot read the overrides: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
         raise InputError("cannot read the overrides: brackets are nested too deeply") from error
     return parsed
@@ -50,8 +50,8 @@ def sweep_values(override: Override) -> list[str]:
         )
     try:
         values = list(islice(override.sweep_string_iterator(), MOST_VALUES + 1))
-    except (ValueError, OverflowError) as error:  # of range(...)
-        raise InputError(f"'{text}': {error}") from error
+    except (ValueError, OverflowError, HydraException) as error:  # of a range, or a range within a choice
+        raise InputError(f"'{text}': {str(error).splitlines()[0]}; write e.g. {example}") from error
     if not values:
         raise InputError(f"'{text}' has no value; write e.g. {example}")
     if len(values) > MOST_VALUES:

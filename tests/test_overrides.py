@@ -22,6 +22,7 @@ def test_values_of_a_sweep() -> None:
         ("a=interval(0,1)", "a sweep needs values, e.g. a=a,b; intervals are for python -m guidance.search"),
         ("a=glob(*)", "glob"),
         ("a=range(0,0)", "has no value"),
+        ("a=0,range(0,3)", "'a=0,range\\(0,3\\)': "),
         ("a=range(0,3,0)", "must not be zero"),
         (f"a=range(0,{MOST_VALUES + 1})", "more than 10,000 values"),
         ("a=range(0,1000000000)", "more than 10,000 values"),
@@ -36,7 +37,7 @@ def test_what_is_no_list_of_values_is_refused(argument: str, message: str) -> No
     ("argument", "message"),
     [
         ("a=[1", "cannot read the overrides"),
-        ("a=" + "[" * 500, "nested too deeply"),
+        ("a=" + "[" * 5000 + "]" * 5000, "nested too deeply"),
         ("=3", "write key=value"),
         ("+=3", "write key=value"),
     ],

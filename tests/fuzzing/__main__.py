@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import warnings
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,9 +36,15 @@ def fuzz(name: str, options: list[str]) -> None:
         for number, content in enumerate(target.sound):
             (seeds / str(number)).write_bytes(content)
         words.write_text("".join(f"{_quoted(word)}\n" for word in target.words if len(word) < 64))
-        atheris.Setup(
-            [name, *_LIMITS, f"-dict={words}", *options, str(seeds)], lambda data: try_content(name, data)
-        )
+
+        def try_and_keep(content: bytes) -> None:
+            try:
+                try_content(name, content)
+            except BaseException:
+                (_FAILED / f"{name}-{sha256(content).hexdigest()[:10]}").write_bytes(content)
+                raise
+
+        atheris.Setup([name, *_LIMITS, f"-dict={words}", *options, str(seeds)], try_and_keep)
         atheris.Fuzz()
 
 

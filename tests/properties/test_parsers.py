@@ -13,6 +13,7 @@ ONCE_FAILED: Mapping[str, Sequence[bytes]] = {
         b'{"items": [0], "scores": [], "seconds": 0.1, "passes": 1}',
         b'{"items": [0, 1], "scores": {"input": [[0.5]]}, "seconds": 0.1, "passes": 1}',
     ),
+    "protocol_folder": (b'{"protocol": "\\ud800"}',),
     "overrides": (
         b"loss=null",
         b"seed=3\n=3",
@@ -24,6 +25,7 @@ ONCE_FAILED: Mapping[str, Sequence[bytes]] = {
         b"seed=" + b"[" * 500,
     ),
     "sweep_lines": (
+        b"seed=0,range(0,3)",
         b"seed=glob(*)",
         b"seed=range(0,3,0)",
         b"seed=range(0,9999) data.seed=range(0,9999)",
