@@ -1,5 +1,6 @@
 """Whatever a file holds or a person types: a result, or one error that says what would be right."""
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.fuzzing.targets import TARGETS, try_content
@@ -14,6 +15,9 @@ ONCE_FAILED: Mapping[str, Sequence[bytes]] = {
         b'{"items": [0, 1], "scores": {"input": [[0.5]]}, "seconds": 0.1, "passes": 1}',
     ),
     "protocol_folder": (b'{"protocol": "\\ud800"}',),
+    "archive": (  # a zip whose one member has an empty name
+        b"PK\x01\x02" + bytes(42) + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 1, 1, 46, 0, 0),
+    ),
     "overrides": (
         b"loss=null",
         b"seed=3\n=3",
