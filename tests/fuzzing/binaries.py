@@ -46,7 +46,7 @@ def archive(content: bytes, folder: Path) -> None:
     assert not any(entry.is_symlink() for entry in folder.rglob("*"))
 
 
-def _image(kind: str, mode: str = "RGB", **options: object) -> bytes:
+def encoded_image(kind: str, mode: str = "RGB", **options: object) -> bytes:
     file = io.BytesIO()
     picture = Image.new("RGB", (9, 7), "red")
     picture.paste((0, 255, 0), (2, 1, 6, 5))
@@ -57,7 +57,7 @@ def _image(kind: str, mode: str = "RGB", **options: object) -> bytes:
 def _with_orientation(number: int) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = number
-    return _image("JPEG", exif=exif)
+    return encoded_image("JPEG", exif=exif)
 
 
 def _zip() -> bytes:
@@ -82,9 +82,12 @@ TARGETS = {
     "image": Target(
         image,
         (
-            *(_image(kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")),
-            *(_image("PNG", mode) for mode in ("L", "P", "1", "I;16", "RGBA")),
-            *(_image("JPEG", mode) for mode in ("L", "CMYK")),
+            *(
+                encoded_image(kind)
+                for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+            ),
+            *(encoded_image("PNG", mode) for mode in ("L", "P", "1", "I;16", "RGBA")),
+            *(encoded_image("JPEG", mode) for mode in ("L", "CMYK")),
             *(_with_orientation(number) for number in (3, 6)),
         ),
         (

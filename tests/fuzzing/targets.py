@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.fuzzing import annotations, binaries, commands, records
+from tests.fuzzing import annotations, binaries, commands, folders, records
 from tests.fuzzing.target import Target
 
-TARGETS: Mapping[str, Target] = annotations.TARGETS | records.TARGETS | binaries.TARGETS | commands.TARGETS
+TARGETS: Mapping[str, Target] = (
+    annotations.TARGETS | records.TARGETS | binaries.TARGETS | folders.TARGETS | commands.TARGETS
+)
 
 
 def try_content(name: str, content: bytes) -> None:
