@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FUZZ_SECONDS ?= 120
 RUN := outputs/quickstart/$(shell date +%Y-%m-%d_%H-%M-%S)
 
-.PHONY: help train claims docs test test-slow bench lint format clean
+.PHONY: help train claims docs test test-slow fuzz bench lint format clean
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,6 +37,10 @@ test: $(VENV)/installed-dev  ## Run the tests, all but the slow ones.
 
 test-slow: $(VENV)/installed-dev  ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(VENV)/installed-dev  ## Fuzz every parser, FUZZ_SECONDS=120 each.
+	$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzzing -max_total_time=$(FUZZ_SECONDS)
 
 bench: $(VENV)/installed-dev  ## Compare speed with a stand-in for the official code; takes minutes.
 	$(BIN)/python benchmarks/guided_step.py

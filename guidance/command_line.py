@@ -13,7 +13,6 @@ from typing import NoReturn
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -22,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from guidance.errors import InputError, StoppedError, unknown_name
 from guidance.experiments import experiment_names, register_experiments
+from guidance.overrides import parse_overrides, sweep_values
 from guidance.printable import print_logs_safely, printable
 from guidance.run_directory import register_resolvers
 
@@ -48,10 +48,7 @@ def check_overrides(config_name: str, arguments: list[str], config_dir: Path = C
     for argument in arguments:
         if "=" not in argument and not argument.startswith(("-", "~")):
             raise InputError(f"'{argument}' is no override: write key=value, e.g. loss=energy (see --help)")
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except HydraException as error:
-        raise InputError(f"cannot read the overrides: {error}") from error
+    parsed = parse_overrides(overrides)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir), version_base="1.3"):
         groups = [_of_one_job(o) for o in parsed if (config_dir / o.key_or_group).is_dir()]
@@ -60,14 +57,14 @@ def check_overrides(config_name: str, arguments: list[str], config_dir: Path = C
                 _check_option(config_dir, override)
         try:
             base = compose(config_name, groups)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise InputError(str(error).splitlines()[0]) from error
         for override in parsed:
             _check_key(override, base, config_dir)
         try:
             chosen = [_of_one_job(override) for override in parsed]
             runs_dir = compose(config_name, chosen).paths.runs_dir
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise InputError(str(error).splitlines()[0]) from error
     key = "hydra.sweep.dir" if {"-m", "--multirun"} & set(arguments) else "hydra.run.dir"
     given = [override.value() for override in parsed if override.key_or_group == key]
@@ -88,7 +85,7 @@ def _of_one_job(override: Override) -> str:
     """The override as one job of a sweep sees it."""
     text = override.input_line or ""
     if override.is_sweep_override():
-        return f"{text.partition('=')[0]}={next(iter(override.sweep_string_iterator()))}"
+        return f"{text.partition('=')[0]}={sweep_values(override)[0]}"
     return text
 
 
@@ -99,10 +96,12 @@ def _check_option(config_dir: Path, override: Override) -> None:
     files = folder.rglob("*.yaml") if group == "experiment" else folder.glob("*.yaml")
     options = {path.relative_to(folder).with_suffix("").as_posix() for path in files}
     options |= set(experiment_names()) if group == "experiment" else set()
-    values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.value()]
+    values = sweep_values(override) if override.is_sweep_override() else [override.value()]
     for value in values:
         if isinstance(value, str) and value not in options and value != "null":
             raise unknown_name(f"option of {group}:", value, options)
+        if (value is None and not override.is_delete()) or isinstance(value, int | float):
+            raise unknown_name(f"option of {group}:", override.get_value_element_as_str(), options)
 
 
 def _check_key(override: Override, config: DictConfig, config_dir: Path) -> None:

@@ -120,13 +120,15 @@ class MetricsCSV(Logger):
 
 def _whole_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Read the columns and those rows that are whole; a crash may have torn the last one."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     columns: list[str] = []
     rows: list[dict[str, str]] = []
-    for line in lines:
-        cells = next(csv.reader([line])) if line.endswith("\n") and "\0" not in line else []
+    for line in path.read_bytes().decode("utf-8", "replace").split("\n")[:-1]:
+        try:
+            cells = next(csv.reader([line.rstrip("\r")]), [])
+        except csv.Error:
+            continue
         if not columns:
             columns = cells
-        elif len(cells) == len(columns) and cells[1].isdigit():
+        elif len(cells) == len(columns) > 1 and cells[1].isdecimal() and len(cells[1]) < 20:
             rows.append(dict(zip(columns, cells, strict=True)))
     return columns, rows

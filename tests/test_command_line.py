@@ -69,6 +69,11 @@ def test_examples_of_the_help_are_right() -> None:
         (["attributor=gradcam", "attributor.realu=true"], r"Did you mean 'attributor.relu'"),
         (["energy"], r"'energy' is no override: write key=value"),
         (["loss.weight=[1"], r"cannot read the overrides"),
+        (["loss=null"], r"unknown option of loss: 'null'. .*Known: e2kd, energy, .*none"),
+        (["loss=3"], r"unknown option of loss: '3'"),
+        (["hydra/launcher=3"], r"must be a string or a list"),
+        (["-m", "loss=glob(*)"], r"'loss=glob\(\*\)': glob\(...\) is not read here; name the values"),
+        (["-m", "seed=range(0,0)"], r"'seed=range\(0,0\)' has no value"),
     ],
 )
 def test_wrong_name_gets_the_right_ones_and_the_nearest(arguments: list[str], message: str) -> None:

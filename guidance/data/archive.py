@@ -122,7 +122,8 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
         elif item.flag_bits & 1:
             kind = "encrypted"
         else:
-            kind = "folder" if item.is_dir() else "file"
+            # Not is_dir(), which fails where the name is empty.
+            kind = "folder" if item.filename.endswith("/") else "file"
         yield _Member(item.filename, kind, item.file_size, partial(archive.open, item))
 
 

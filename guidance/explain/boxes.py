@@ -39,7 +39,7 @@ def given_boxes(boxes: Sequence[Any], path: Path, size: tuple[int, int]) -> Tens
     for box in boxes:
         if not isinstance(box, Sequence) or isinstance(box, str) or len(box) != 4:
             raise InputError(f"boxes: {box} is no box; {_RIGHT}")
-        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in box):
+        if not all(type(value) is float or (type(value) is int and abs(value) < 2**53) for value in box):
             raise InputError(f"boxes: {list(box)} must be four numbers; {_RIGHT}")
         clipped, wrong = clip_box([float(value) for value in box], size)
         if clipped is None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from guidance.files import write_atomically
 
@@ -40,18 +41,19 @@ class ScoreFile:
         self.chunks: list[Chunk] = []
         if not path.is_file():
             return
+        content = path.read_bytes()
         kept = []
-        for line in path.read_text().splitlines():
-            try:
-                chunk = Chunk(**json.loads(line))
-            except (json.JSONDecodeError, TypeError):
-                continue  # cut off by the end of the process
-            if not set(chunk.items) & self.done and all(item < count for item in chunk.items):
+        for line in content.splitlines():
+            chunk = _read(line, count)
+            # One file has one set of layers, and each item once.
+            if chunk is None or set(chunk.items) & self.done:
+                continue
+            if not self.chunks or chunk.scores.keys() == self.chunks[0].scores.keys():
                 self.chunks.append(chunk)
                 kept.append(line)
-        text = "".join(f"{line}\n" for line in kept)
-        if text != path.read_text():
-            write_atomically(path, text)
+        whole = b"".join(line + b"\n" for line in kept)
+        if whole != content:
+            write_atomically(path, whole)
 
     @property
     def done(self) -> set[int]:
@@ -82,3 +84,25 @@ class ScoreFile:
                 for item, scores in zip(chunk.items, chunk.scores[layer], strict=True)
             }
             yield from ((layer, item, of_item[item]) for item in sorted(of_item))
+
+
+def _read(line: bytes, count: int) -> Chunk | None:
+    """Return the chunk that a line holds; None if it was cut off, or holds no scores of these items."""
+    try:
+        chunk = Chunk(**json.loads(line))
+        items = chunk.items
+        fits = _are(int, items) and all(0 <= item < count for item in items) and len(set(items)) == len(items)
+        fits = fits and _are(float, [chunk.seconds]) and _are(int, [chunk.passes])
+        for of_layer in chunk.scores.values():
+            fits = fits and len(of_layer) == len(items) and all(_are(float, scores) for scores in of_layer)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return chunk if fits else None
+
+
+def _are(kind: type[int] | type[float], values: Any) -> bool:
+    """Whether values are a list of numbers of a kind; an integer that a float can hold is one too."""
+    return isinstance(values, list) and all(
+        (kind is float and type(value) is float) or (type(value) is int and abs(value) <= 2**53)
+        for value in values
+    )

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
-from hydra.errors import HydraException
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -14,8 +12,10 @@ from optuna.distributions import (
 )
 
 from guidance.errors import InputError
+from guidance.overrides import parse_overrides, sweep_values
 
 Value = str | float | int
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,7 @@ def parse_space(arguments: Sequence[str]) -> Space:
     Raises:
         InputError: If an override cannot be read, or nothing varies.
     """
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(arguments))
-    except HydraException as error:
-        raise InputError(f"cannot read the overrides: {error}") from error
+    parsed = parse_overrides(arguments)
     fixed = [o.input_line or "" for o in parsed if not o.is_sweep_override()]
     varied = {o.get_key_element(): _distribution(o) for o in parsed if o.is_sweep_override()}
     if not varied:
@@ -75,9 +72,9 @@ def parse_space(arguments: Sequence[str]) -> Space:
 def _distribution(override: Override) -> BaseDistribution:
     sweep = override.value()
     if not isinstance(sweep, IntervalSweep):
-        return CategoricalDistribution(list(override.sweep_string_iterator()))
+        return CategoricalDistribution(sweep_values(override))
     low, high, log = sweep.start, sweep.end, "log" in sweep.tags
-    if low is None or high is None or not low < high or (log and low <= 0):
+    if low is None or high is None or not -_LARGEST < low < high < _LARGEST or (log and low <= 0):
         raise InputError(
             f"'{override.input_line}': an interval goes from a smaller to a larger number, above 0 if in log"
         )

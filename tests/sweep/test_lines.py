@@ -24,7 +24,12 @@ def test_the_command_line_goes_with_every_line_and_replaces_its_values() -> None
 
 
 @pytest.mark.parametrize(
-    ("line", "message"), [("a=[1", "cannot read"), ("a=interval(0,1)", "guidance.search")]
+    ("line", "message"),
+    [
+        ("a=[1", "cannot read"),
+        ("a=interval(0,1)", "guidance.search"),
+        ("a=range(0,999) b=range(0,999)", "more than 10,000 jobs"),
+    ],
 )
 def test_wrong_line_is_refused(line: str, message: str) -> None:
     with pytest.raises(InputError, match=message):

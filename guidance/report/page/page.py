@@ -216,12 +216,12 @@ class Page:
         return section
 
     def html(self) -> str:
-        """Return the page."""
+        """Return the page; halves of characters, which JSON can express and UTF-8 cannot, become ``?``."""
         resources = files("guidance.report.page")
         style = resources.joinpath("style.css").read_text(encoding="utf-8")
         script = resources.joinpath("script.js").read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-        return _TEMPLATE.format(
+        page = _TEMPLATE.format(
             policy=_POLICY.format(digest),
             title=self.title,
             subtitle=Markup('<p class="subtitle">{}</p>').format(self.subtitle) if self.subtitle else "",
@@ -234,6 +234,7 @@ class Page:
             sections=Markup("\n").join(section.framed() for section in self._sections),
             pictures=draw_store(picture for section in self._sections for picture in section.all_pictures()),
         )
+        return page.encode("utf-8", "replace").decode()
 
     def write(self, path: str | Path) -> None:
         """Write the page, atomically."""

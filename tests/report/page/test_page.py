@@ -106,3 +106,10 @@ def test_it_is_written_as_a_whole(tmp_path: Path) -> None:
     full_page("ä").write(tmp_path / "new" / "page.html")
     assert (tmp_path / "new" / "page.html").read_text(encoding="utf-8") == full_page("ä").html()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
+
+
+def test_half_a_character_does_not_keep_a_page_from_being_written(tmp_path: Path) -> None:
+    page = Page("title")
+    page.section("one \ud800").text("after \udfff")
+    page.write(tmp_path / "page.html")
+    assert "one ?" in (tmp_path / "page.html").read_text(encoding="utf-8")
