@@ -188,10 +188,15 @@ class GuidedClassifier(pl.LightningModule):
         return together * share * losses["loss"]
 
     def _share_of_step(self, batch_idx: int) -> float:
-        """Return which part of the images of an optimizer step, of all processes, a batch has."""
+        """Return which part of the images of an optimizer step, of all processes, a batch has.
+
+        With batches that no :class:`~guidance.data.TrainingBatchSampler` makes, they count as equally large.
+        """
         first = batch_idx - batch_idx % self.trainer.accumulate_grad_batches
         stop = min(first + self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches))
-        sampler = cast(TrainingBatchSampler, cast(Any, self.trainer.train_dataloader).batch_sampler)
+        sampler = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        if not isinstance(sampler, TrainingBatchSampler):
+            return 1 / (stop - first)
         return sampler.images(batch_idx, batch_idx + 1) / sampler.images(first, stop)
 
     def compute_losses(
