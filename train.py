@@ -5,7 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from guidance.command_line import check_overrides, in_sweep, one_line_errors, run
+from guidance.command_line import check_overrides, check_run_folder, in_sweep, one_line_errors, run
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -23,4 +23,5 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     with one_line_errors():
         check_overrides("train", sys.argv[1:])
+        check_run_folder(sys.argv[1:])
     main()
