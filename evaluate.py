@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from guidance.checkpoint import register_checkpoint_config
-from guidance.command_line import check_overrides, one_line_errors, run
+from guidance.command_line import check_overrides, check_writable_folder, one_line_errors, run
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -22,4 +22,5 @@ if __name__ == "__main__":
     with one_line_errors():
         register_checkpoint_config(sys.argv[1:])
         check_overrides("evaluate", sys.argv[1:])
+        check_writable_folder(sys.argv[1:])
     main()

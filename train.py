@@ -5,7 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from guidance.command_line import check_overrides, in_sweep, one_line_errors, run
+from guidance.command_line import check_overrides, check_writable_folder, in_sweep, one_line_errors, run
 from guidance.launcher import check_run_folder
 
 
@@ -27,4 +27,5 @@ if __name__ == "__main__":
     with one_line_errors():
         check_run_folder(sys.argv[1:])
         check_overrides("train", sys.argv[1:])
+        check_writable_folder(sys.argv[1:])
     main()

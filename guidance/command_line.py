@@ -27,6 +27,8 @@ from guidance.run_directory import register_resolvers
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "conf"
 
+_NOTHING_RUNS = ("--help", "-h", "--hydra-help", "--version")
+
 
 def check_overrides(config_name: str, arguments: list[str], config_dir: Path = CONFIG_DIR) -> None:
     """Compose the configuration once, so that a wrong name is answered with the right ones.
@@ -37,12 +39,11 @@ def check_overrides(config_name: str, arguments: list[str], config_dir: Path = C
         config_dir: The folder of the configuration files.
 
     Raises:
-        InputError: Naming the override that is wrong, the nearest right name and all right ones; or the
-            folder of the run, if nothing may be written there.
+        InputError: Naming the override that is wrong, the nearest right name and all right ones.
     """
     register_resolvers()
     register_experiments(arguments)
-    if any(argument in ("--help", "-h", "--hydra-help", "--version") for argument in arguments):
+    if any(argument in _NOTHING_RUNS for argument in arguments):
         return
     overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     for argument in arguments:
@@ -62,17 +63,29 @@ def check_overrides(config_name: str, arguments: list[str], config_dir: Path = C
         for override in parsed:
             _check_key(override, base, config_dir)
         try:
-            chosen = [_of_one_job(override) for override in parsed]
-            runs_dir = compose(config_name, chosen).paths.runs_dir
+            compose(config_name, [_of_one_job(override) for override in parsed])
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise InputError(str(error).splitlines()[0]) from error
+
+
+def check_writable_folder(arguments: list[str]) -> None:
+    """Refuse a folder for runs that Hydra could not make or write to: it would say so with a traceback.
+
+    Args:
+        arguments: The command line without the program's name, as :func:`check_overrides` accepts it.
+
+    Raises:
+        InputError: Naming the folder that may not be written to.
+    """
+    if any(argument in (*_NOTHING_RUNS, "--cfg", "-c", "--info", "-i") for argument in arguments):
+        return
     key = "hydra.sweep.dir" if {"-m", "--multirun"} & set(arguments) else "hydra.run.dir"
-    given = [override.value() for override in parsed if override.key_or_group == key]
-    _check_writable(Path(str(given[-1] if given else runs_dir)))
-
-
-def _check_writable(folder: Path) -> None:
-    """Refuse a folder that Hydra could not make or write to: it would say so with a traceback."""
+    given = {"paths.runs_dir": OmegaConf.load(CONFIG_DIR / "paths" / "default.yaml").runs_dir}
+    for argument in arguments:
+        if argument.partition("=")[0] in (key, "paths.runs_dir"):
+            override = OverridesParser.create().parse_override(argument)
+            given[override.key_or_group] = override.value()
+    folder = Path(str(given.get(key, given["paths.runs_dir"])))
     nearest = next(path for path in [folder, *folder.absolute().parents] if path.exists())
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise InputError(

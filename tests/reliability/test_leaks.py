@@ -1,11 +1,13 @@
 """Training and evaluation hold as much at their end as near their beginning."""
 
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 import pytest
+import torch
 
 from guidance.building import build_data, build_module, build_trainer
 from guidance.run import evaluate_splits, train
@@ -44,6 +46,7 @@ def trained(folder: Path, epochs: int, *options: str) -> list[Footprint]:
         f"trainer.max_epochs={epochs}",
         "callbacks.gallery.num_images=0",
         "test_front=false",
+        "trainer.log_every_n_steps=1",  # what was logged last is kept until the next time
         FOOTPRINTS,
         *options,
     )
@@ -86,3 +89,19 @@ def test_evaluations_after_training_leave_nothing_behind(tmp_path: Path) -> None
         evaluate_splits(trainer, module, datamodule, ("val", "test"))
         found.append(footprint(module))
     assert not [name for name in found[0].counts if grows([one.counts[name] for one in found])], found
+
+
+def test_the_measure_sees_what_is_left_behind(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 2)
+    before = footprint(model)
+    tensor, goes_on = torch.zeros(1), threading.Event()
+    threading.Thread(target=goes_on.wait, daemon=True).start()
+    model.register_forward_hook(lambda *_: None)
+    with (tmp_path / "file").open("w"):
+        after = footprint(model)
+    goes_on.set()
+    assert len(tensor) == 1
+    grown = [name for name in before.counts if after.counts[name] > before.counts[name]]
+    assert grown == ["tensors", "files", "threads", "hooks"]
+    assert grows([1, 5, 5, 5, 6, 5])
+    assert not grows([1, 5, 5, 4, 5, 5])

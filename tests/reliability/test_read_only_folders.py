@@ -26,7 +26,7 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize(
     "option",
-    ["paths.runs_dir='{}'", "hydra.run.dir='{}'/run", "hydra.run.dir='{}'"],
+    ["paths.runs_dir='{}'", "hydra.run.dir='{}/run'", "hydra.run.dir='{}'"],
     ids=["runs", "new", "run"],
 )
 def test_one_line_where_the_run_may_not_write(option: str, read_only: Path, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_one_line_where_the_run_may_not_write(option: str, read_only: Path, tmp_
 
 
 def test_one_line_where_the_cache_may_not_write(read_only: Path, tmp_path: Path) -> None:
-    options = ["data.cache=true", f"data.cache_dir='{read_only}'/cache", f"hydra.run.dir={tmp_path / 'run'}"]
+    options = ["data.cache=true", f"data.cache_dir='{read_only}/cache'", f"hydra.run.dir={tmp_path / 'run'}"]
     ended = run_as_ordinary_user("train.py", *OVERRIDES, *options, cwd=tmp_path)
     assert ended.returncode == 2, ended.stderr
     line = ended.stderr.splitlines()[-1]
