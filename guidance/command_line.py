@@ -83,7 +83,7 @@ def check_writable_folder(arguments: list[str]) -> None:
     given = {"paths.runs_dir": OmegaConf.load(CONFIG_DIR / "paths" / "default.yaml").runs_dir}
     for argument in arguments:
         if argument.partition("=")[0] in (key, "paths.runs_dir"):
-            override = OverridesParser.create().parse_override(argument)
+            (override,) = parse_overrides([argument])
             given[override.key_or_group] = override.value()
     folder = Path(str(given.get(key, given["paths.runs_dir"])))
     nearest = next(path for path in [folder, *folder.absolute().parents] if path.exists())

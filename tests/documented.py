@@ -90,6 +90,8 @@ def check_command(words: list[str], checkpoints: list[Path], config_dir: Path = 
         KeyError: If the program does not exist.
     """
     words = words[words[0] == "srun" :]
+    if words[0] == "torchrun":
+        words = ["python", *words[words.index("train.py") :]]
     if words[0] != "python" or not (words[1] == "-m" or words[1] in _HYDRA):
         return False
     program, arguments = (words[2], words[3:]) if words[1] == "-m" else (words[1], words[2:])

@@ -30,6 +30,7 @@ def train(folder: Path, *arguments: str) -> dict[str, Any]:
 # comparison holds at the default rate of 1e-4, in float64 at any.
 FLOAT32 = ("optimizer.lr=1e-4",)
 FLOAT64 = ("trainer.precision=64-true",)
+ACCUMULATED = ("data.batch_size=4", "trainer.accumulate_grad_batches=2")
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,7 @@ FLOAT64 = ("trainer.precision=64-true",)
         (FLOAT32, 1e-5),
         ((*FLOAT64, "loss.reduction=sum", "loss.weight=0.005", "data.annotated_fraction=0.3"), 1e-9),
         ((*FLOAT64, "attributor.layer=mid2", "loss=l1"), 1e-9),
+        ((*FLOAT64, *ACCUMULATED, "trainer.gradient_clip_val=0.05"), 1e-9),
     ],
 )
 def test_two_processes_equal_one(tmp_path: Path, options: tuple[str, ...], tolerance: float) -> None:

@@ -56,7 +56,7 @@ def config_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_commands_are_right(name: str, checkpoints: list[Path], config_dir: Path) -> None:
     page = ROOT / name
     checked = [words for words in commands(page) if check_command(words, checkpoints, config_dir)]
-    pattern = r"^(?: {4}|srun )?python (?:train|evaluate|-m guidance)"
+    pattern = r"^(?: {4}|srun )?python (?:train|evaluate|-m guidance)|^torchrun "
     shown = len(re.findall(pattern, page.read_text(), re.MULTILINE))
     assert len(checked) == shown
 
