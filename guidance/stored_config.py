@@ -86,8 +86,8 @@ def _check_numbers(parts: Mapping[str, Any], where: str) -> None:
     def refuse(keys: tuple[str, ...], value: float, most: int) -> None:
         name = ".".join(keys)
         raise InputError(
-            f"{where}: {name} of its configuration is {_shown(value)}; from a file at most {most:,} is taken, "
-            "and more if it is named on the command line"
+            f"{where}: {name} of its configuration is {_shown(value)}; from a file at most {most:,} is "
+            "taken, and more if it is named on the command line"
         )
 
     for keys, value in _numbers(parts, ()):
