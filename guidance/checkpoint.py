@@ -1,6 +1,5 @@
 """Checkpoints of this project: read safely, and as configurations that evaluation starts from."""
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -52,14 +51,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     import torch  # here, as the next: a command that prints its help needs neither
 
-    from guidance.models.weights_file import refuse_bomb
+    from guidance.models.weights_file import refuse_bomb, why_unreadable
 
     where = f"ckpt_path: {path}"
     try:
         refuse_bomb(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch stumbles on in a damaged file
-        raise InputError(f"{where} is not a readable checkpoint: {error}") from error
+        raise InputError(f"{where} is not a readable checkpoint: {why_unreadable(error)}") from error
     if not isinstance(content, dict):
         raise InputError(f"{where} was not written by this project (key 'guidance' is missing)")
     content = migrate(content, where)
@@ -68,7 +67,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     valid = {
         "guidance.config": isinstance(own.get("config"), Mapping),
         "guidance.classes": isinstance(classes, list) and all(map(_is_class, classes)) and len(classes) > 0,
-        "guidance.iou_threshold": _is_finite(own.get("iou_threshold")),
+        "guidance.iou_threshold": _is_share(own.get("iou_threshold")),
         "state_dict": _is_state_dict(content.get("state_dict")),
         "epoch": type(content.get("epoch", 0)) is int,
         "global_step": type(content.get("global_step", 0)) is int,
@@ -83,8 +82,8 @@ def _is_class(value: Any) -> bool:
     return isinstance(value, str) and is_name(value)
 
 
-def _is_finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+def _is_share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
 
 
 def _is_state_dict(value: Any) -> bool:

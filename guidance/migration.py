@@ -40,8 +40,8 @@ def migrate(
         if not isinstance(own, dict):
             raise InputError(f"{where} was not written by this project (key 'guidance' is missing)")
         found = own.get("format_version")
-        if type(found) is not int or found < 1:
-            raise InputError(f"{where} is damaged: its format_version is {str(found)[:40]!r}, no version")
+        if type(found) is not int or not 1 <= found < 2**31:
+            raise InputError(f"{where} is damaged: its format_version is {_shown(found)}, no version")
         if found == version:
             return content
         if found > version:
@@ -51,3 +51,7 @@ def migrate(
             )
         content = migrations[found](content)
         content["guidance"]["format_version"] = found + 1
+
+
+def _shown(version: Any) -> str:
+    return "a number beyond all" if type(version) is int and version >= 2**31 else repr(version)[:40]

@@ -104,19 +104,25 @@ def stored_loss(
 
 def _check_numbers(parts: Mapping[str, Any], where: str) -> None:
     def refuse(keys: tuple[str, ...], value: float, most: int) -> None:
+        name = ".".join(keys)
         raise InputError(
-            f"{where}: {'.'.join(keys)} of its configuration is {value:g}; from a file at most {most:,} is "
+            f"{where}: {name} of its configuration is {_shown(value)}; from a file at most {most:,} is "
             "taken, and more if it is named on the command line"
         )
 
     for keys, value in _numbers(parts, ()):
         group, key = keys[0], keys[-1]
         most = 2**63 if key.endswith("seed") else _LARGEST.get(key, _LARGEST_NUMBER[group])
-        if math.isfinite(value) and abs(value) > most:
+        if abs(value) > most and value not in (math.inf, -math.inf):  # a nan is not larger
             refuse(keys, value, most)
     size, batch = (parts["data"].get(key, 1) for key in ("image_size", "batch_size"))
     if isinstance(size, int) and isinstance(batch, int) and size * size * batch > _MOST_PIXELS:
         refuse(("data", "batch_size"), batch, max(_MOST_PIXELS // size**2, 1))
+
+
+def _shown(value: float) -> str:
+    """Return a number as text; an integer may have more digits than can be written."""
+    return f"{value:g}" if abs(value) < 1e300 else "an integer of hundreds of digits"
 
 
 def _numbers(node: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
@@ -176,13 +182,14 @@ def _without_writing(node: Any, cache_dir: Any, top: bool = True) -> Any:
     if not top:
         if not (_repeats(kept, "cache") and _repeats(kept, "cache_dir")) and "cache" in kept:
             kept["cache"] = False
-    elif kept.get("cache") and _is_elsewhere(cache_dir):
-        log.warning(
-            "without a cache: the checkpoint names a folder of its own for it, %s; data.cache=true "
-            "data.cache_dir=FOLDER keeps one",
-            cache_dir,
-        )
-        kept["cache"] = False
+    elif _is_elsewhere(cache_dir):
+        if kept.get("cache"):
+            log.warning(
+                "without a cache: the checkpoint names a folder of its own for it, %s; data.cache=true "
+                "data.cache_dir=FOLDER keeps one",
+                cache_dir,
+            )
+        kept |= {"cache": False, "cache_dir": "data/cache"}
     return kept
 
 

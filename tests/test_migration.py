@@ -68,9 +68,10 @@ def test_what_has_the_version_stays_as_it_is() -> None:
     [
         ({}, r"^a\.ckpt was not written by this project"),
         ({"guidance": []}, "was not written by this project"),
-        (with_version(None), "format_version is 'None', no version"),
+        (with_version(None), "format_version is None, no version"),
         (with_version(True), "no version"),
         (with_version(0), "no version"),
+        pytest.param(with_version(10**5000), "is a number beyond all, no version", id="digits"),
         (with_version(1.0), "no version"),
         (
             with_version(FORMAT_VERSION + 1),

@@ -1,7 +1,6 @@
 """Start weights: from a file into a model with possibly other classes."""
 
 import logging
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from guidance.errors import InputError
-from guidance.models.weights_file import refuse_bomb
+from guidance.models.weights_file import foreign_name, refuse_bomb, why_unreadable
 
 log = logging.getLogger(__name__)
 
@@ -53,17 +52,17 @@ def load_weights_only(path: Path) -> Any:
         with torch.serialization.safe_globals(_NUMPY_SCALARS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch stumbles on in a damaged file
-        foreign = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class) ([\w.]+)", str(error))
+        foreign = foreign_name(error)
         if foreign:
             converted = path.with_name(path.name.split(".")[0] + "_weights.pth")
             raise InputError(
-                f"{path} holds more than weights ({foreign[1]}); not loaded, for it could run anything. "
+                f"{path} holds more than weights ({foreign}); not loaded, for it could run anything. "
                 "If you trust its origin, keep its weights alone and use that file: "
                 'python -c "import sys, torch; '
                 "torch.save(torch.load(sys.argv[1], 'cpu', weights_only=False)['state_dict'], sys.argv[2])\" "
                 f"{quote(str(path))} {quote(str(converted))}"
             ) from error
-        raise InputError(f"{path} is not a readable file of weights: {error}") from error
+        raise InputError(f"{path} is not a readable file of weights: {why_unreadable(error)}") from error
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

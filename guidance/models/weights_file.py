@@ -2,8 +2,10 @@
 
 import io
 import pickletools
+import re
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 
 _ZIP = b"PK\x03\x04"  # how torch tells its format from the older one
 _LARGEST_PICKLE = 2**25  # bytes; that of a large network has some hundred thousand
@@ -47,6 +49,22 @@ def refuse_bomb(path: Path) -> None:
                         _check_pickle(io.BytesIO(packed.read(member)))
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
             raise ValueError(str(error)) from error
+
+
+def foreign_name(error: Exception) -> str:
+    """Return the name of what torch refused to make because it is neither numbers nor plain data, or ""."""
+    found = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class) ([\w.]+)", str(error))
+    return found[1] if found else ""
+
+
+def why_unreadable(error: Exception) -> str:
+    """Say in a few words why a file could not be loaded, without torch's advice to load it as it is."""
+    name = foreign_name(error)
+    if name:
+        return f"it holds more than weights and plain data ({name}), which could run anything"
+    if isinstance(error, UnpicklingError):
+        return "it is damaged, or holds more than weights and plain data"
+    return str(error) or type(error).__name__
 
 
 def _check_pickle(file: io.BytesIO) -> None:

@@ -266,6 +266,8 @@ def _shared(levels: int) -> Any:
     ("group", "key", "value", "message"),
     [
         ("model", "width", 10**9, "at most 1,000,000 is taken"),
+        pytest.param("model", "width", 10**600, "of hundreds of digits; .* at most 1,000,000", id="digits"),
+        pytest.param("data", "image_size", -(10**600), "integer of hundreds of digits", id="below"),
         ("model", "width", 30_000, "many times as large as the file"),
         ("attributor", "samples", 10**12, "at most 1,000,000 is taken"),
         ("data", "image_size", 10**6, "at most 8,192 is taken"),
@@ -340,7 +342,10 @@ def test_a_cache_lies_in_the_working_directory(tmp_path: Path, folder: str, nest
             data["cache_dir"] = folder
 
     path = changed_checkpoint(tmp_path / "a.ckpt", change)
-    assert OmegaConf.create(stored_config(read_checkpoint(path), path)).data.module.cache is False
+    parts = OmegaConf.create(stored_config(read_checkpoint(path), path))
+    assert parts.data.module.cache is False
+    if not nested:
+        assert parts.data.module.cache_dir == "data/cache"
 
 
 def test_a_cache_of_the_usual_folder_is_used(tmp_path: Path) -> None:
@@ -355,7 +360,10 @@ def test_a_cache_of_the_usual_folder_is_used(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda c: c.update(guidance=3), "key 'guidance' is missing"),
-        (lambda c: c["guidance"].update(format_version=10**30), "has format 10+, this version reads up to"),
+        (lambda c: c["guidance"].update(format_version=10**5), "has format 10+, this version reads up to"),
+        (lambda c: c["guidance"].update(format_version=10**600), "no version"),
+        (lambda c: c["guidance"].update(iou_threshold=10**600), r"its guidance\.iou_threshold"),
+        (lambda c: c["guidance"]["config"].update(seed=10**600), "the seed of its configuration"),
         (lambda c: c["guidance"].update(format_version="1"), "format_version is '1', no version"),
         (lambda c: c["guidance"].update(format_version=None), "no version"),
         (lambda c: c["guidance"].update(format_version=-1), "no version"),
