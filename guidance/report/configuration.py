@@ -121,7 +121,9 @@ def _key(run: Run, runs: Sequence[Run], group_by: tuple[str, ...], depth: int) -
 
 
 def _sorted(content: dict[str, Any]) -> Key:
-    return tuple(sorted((key, json.dumps(value, default=str)) for key, value in content.items()))
+    return tuple(
+        sorted((key, json.dumps(value, default=str, skipkeys=True)) for key, value in content.items())
+    )
 
 
 def _within(key: str, parents: Iterable[str]) -> bool:
@@ -135,7 +137,7 @@ def _with_parents(key: str) -> list[str]:
 
 def _told(run: Run, runs: Sequence[Run]) -> dict[str, str]:
     """Return a configuration as JSON values; of a checkpoint that one of the runs wrote, that run's name."""
-    table = {key: json.dumps(value, default=str) for key, value in run.config.items()}
+    table = {key: json.dumps(value, default=str, skipkeys=True) for key, value in run.config.items()}
     if "loss.localization" in table:  # null; where there is a loss, only the keys below are there
         table["loss.localization._target_"] = table.pop("loss.localization")
     for key in [key for key in table if key.endswith(".checkpoint") and run.config[key]]:

@@ -38,7 +38,7 @@ def curve(run: Run, key: str) -> list[tuple[float, float]]:
     """
     last = run.points[-1]
     steps = max(int(last.step), 1) / (last.epoch + 1)
-    rows = [row for row in run.curves if key in row and math.isfinite(row.get("step", math.nan))]
+    rows = [row for row in run.curves if math.isfinite(row.get("step", math.nan) + row.get(key, math.nan))]
     if key.startswith("val/"):
         rows = rows[:-1]
     started = key.startswith("val/") and any(name.startswith("before/") for name in run.results)

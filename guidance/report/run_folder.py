@@ -20,6 +20,9 @@ class BrokenRun(Exception):  # noqa: N818 - a finding, which is reported
     """A run cannot be part of a study; the message says what is missing."""
 
 
+_LARGEST = 1e300  # what is beyond is not meant as a number
+
+
 def find_runs(folders: Iterable[str | Path]) -> tuple[list[Run], list[UnfinishedRun]]:
     """Read all runs in some folders, however deep. Evaluations (``evaluate.py``) are no runs.
 
@@ -63,7 +66,8 @@ def read_run(folder: Path) -> Run:
     results = _read_json(folder / "results.json", "the run is not finished, or was stopped")
     front = _read_json(folder / "pareto" / "front.json", "no epoch was validated")
     for key in ("seed", "loss.weight"):
-        if not isinstance(config.get(key), int | float):
+        value = config.get(key)
+        if not isinstance(value, int | float) or not abs(value) < _LARGEST:
             raise BrokenRun(f"config.yaml: {key} is no number")
     hydra = folder / ".hydra"
     runtime = flatten(_read_yaml(hydra / "hydra.yaml")) if (hydra / "hydra.yaml").is_file() else {}
@@ -143,11 +147,11 @@ def _read_json(path: Path, meaning: str) -> dict[str, Any]:
 
 
 def _numbers(content: Mapping[str, Any]) -> Metrics:
-    """Return the metrics among a file's entries; null, which stands for nan, is left out."""
+    """Return the metrics among a file's entries; null, which stands for nan, and infinities are left out."""
     return {
         str(key): float(value)
         for key, value in content.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and "/" in str(key)
+        if type(value) in (int, float) and abs(value) < _LARGEST and "/" in str(key)
     }
 
 
@@ -159,7 +163,14 @@ def _read_point(run: Run, entry: Mapping[str, Any], kept: bool) -> Point:
     checkpoint = str(entry["checkpoint"]) if kept else ""
     if checkpoint != Path(checkpoint).name:
         raise ValueError(f"checkpoint {checkpoint!r} is not in the run's folder")
-    return Point(run, int(entry["epoch"]), int(entry["global_step"]), metrics, checkpoint)
+    epoch, step = entry["epoch"], entry["global_step"]
+    if (
+        type(epoch) is not int
+        or type(step) is not int
+        or not (0 <= epoch < _LARGEST and 0 <= step < _LARGEST)
+    ):
+        raise ValueError(f"epoch {epoch!r}, step {step!r} cannot be counted")
+    return Point(run, epoch, step, metrics, checkpoint)
 
 
 def _read_command(path: Path) -> str:

@@ -50,7 +50,7 @@ def encoded_image(kind: str, mode: str = "RGB", **options: object) -> bytes:
     file = io.BytesIO()
     picture = Image.new("RGB", (9, 7), "red")
     picture.paste((0, 255, 0), (2, 1, 6, 5))
-    picture.convert(mode).save(file, kind, **options)  # type: ignore[arg-type]
+    picture.convert(mode).save(file, kind, **options)
     return file.getvalue()
 
 

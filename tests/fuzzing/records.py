@@ -102,7 +102,8 @@ def image_cache(content: bytes, folder: Path) -> None:
     note.write_bytes(progress or b"")
     rows = _open_rows(path, SHAPE)
     if rows is not None:
-        assert (rows.shape, rows.dtype) == (SHAPE, np.uint8)
+        assert rows.shape == SHAPE
+        assert rows.dtype == np.uint8
         assert rows.sum() >= 0
     assert 0 <= _rows_done(note, SHAPE) <= SHAPE[0]
 
