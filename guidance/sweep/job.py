@@ -1,6 +1,11 @@
 """One job of a sweep, in whatever process a launcher runs it."""
 
 import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
@@ -10,6 +15,9 @@ from guidance.errors import InputError
 from guidance.sweep.one_at_a_time import only_process_in
 
 log = logging.getLogger(__name__)
+
+_WATCH = "parent-watch"
+_SECONDS_TO_STOP = 120.0
 
 
 def train_job(config: DictConfig) -> None:
@@ -22,6 +30,7 @@ def train_job(config: DictConfig) -> None:
     """
     from guidance.run import train
 
+    _stop_with_the_sweep()
     folder = Path(config.paths.output_dir)
     last = folder / "checkpoints" / "last.ckpt"
     try:
@@ -37,3 +46,21 @@ def train_job(config: DictConfig) -> None:
             raise InputError(known) from None
         log.exception("the job failed")
         raise RuntimeError(f"{type(error).__name__}: {error}") from None
+
+
+def _stop_with_the_sweep() -> None:
+    """Stop this process's training in good order when the sweep that it works for is gone.
+
+    Joblib's workers would train on, with nobody to wait for them, and keep the same command from going on.
+    """
+    named = any(thread.name == _WATCH for thread in threading.enumerate())
+    if multiprocessing.current_process().name.startswith("LokyProcess") and not named:
+        threading.Thread(target=_watch, args=(os.getppid(),), name=_WATCH, daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGTERM)  # see guidance.stopping
+    time.sleep(_SECONDS_TO_STOP)  # the worker itself does not end with its job
+    os._exit(1)

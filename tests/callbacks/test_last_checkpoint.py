@@ -135,6 +135,6 @@ def test_signal_before_the_first_step_stops_at_once(tmp_path: Path, monkeypatch:
     import guidance.run
 
     monkeypatch.setattr(guidance.run, "build_module", at_call(1, guidance.run.build_module, signal.SIGTERM))
-    with pytest.raises(StoppedError, match="stopped by SIGTERM: it was not in a training's steps"):
+    with pytest.raises(StoppedError, match="stopped by SIGTERM: not in a training's steps"):
         train(tiny_config(tmp_path, *SHORT))
     assert not (tmp_path / "checkpoints").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.reliability.kill_point import session
 from tests.tiny import OVERRIDES, command, environment, run_command
 
 SWEEP = [
@@ -69,3 +70,26 @@ def test_killed_sweep_goes_on_and_ends_the_same(tmp_path: Path) -> None:
 
     again = run_command("train.py", *SWEEP, cwd=killed)
     assert "2 jobs in sweep: 2 finished" in again.stdout
+
+
+def test_workers_of_a_killed_sweep_save_and_end(tmp_path: Path) -> None:
+    long = [*SWEEP, "trainer.max_epochs=2000", "baseline=none", "callbacks.last.every_n_steps=0"]
+    process = subprocess.Popen(
+        command("train.py", *(option for option in long if not option.startswith("baseline."))),
+        cwd=tmp_path,
+        env=environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 400
+    while len(list(tmp_path.glob("sweep/*/checkpoints/last.ckpt"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    while session(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not session(process.pid)
+    logs = [path.read_text() for path in tmp_path.glob("sweep/*/train.log")]
+    assert len(logs) == 2
+    assert not list(tmp_path.rglob("*.tmp"))
