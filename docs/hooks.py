@@ -12,6 +12,7 @@ PAGES = {
     "README.md": "overview.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
     "data/README.md": "data.md",
     "LICENSE": "LICENSE.txt",
 }
