@@ -84,7 +84,7 @@ def count(work: Callable[[], object]) -> float:
     """Return the operations of a piece of work; a product and a sum are two."""
     with FlopCounterMode(display=False) as counter:
         work()
-    return counter.get_total_flops()
+    return float(counter.get_total_flops())
 
 
 @torch.no_grad()
