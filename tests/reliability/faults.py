@@ -69,9 +69,9 @@ class KillWorker(Fault):
     """The system kills a loader's worker for memory."""
 
     def strike(self) -> None:
-        workers = multiprocessing.active_children()
-        assert workers
-        os.kill(workers[0].pid or 0, signal.SIGKILL)
+        worker = multiprocessing.active_children()[0].pid
+        assert worker is not None
+        os.kill(worker, signal.SIGKILL)
 
 
 class KillProcess(Fault):

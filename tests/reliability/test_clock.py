@@ -35,7 +35,7 @@ def test_a_run_ends_as_ever_while_the_clock_jumps(
 @pytest.mark.slow
 def test_two_runs_of_one_second_do_not_share_a_folder(tmp_path: Path) -> None:
     """Hydra reads the clock once; here it stands still for both."""
-    still = "hydra.run.dir=${run_dir:${paths.runs_dir},2030-01-01,12-00-00}"
+    still = "hydra.run.dir='${run_dir:outputs,2030-01-01,12-00-00}'"
     for seed in (0, 1):
         run_command("train.py", *OVERRIDES, *SHORT, still, f"seed={seed}", cwd=tmp_path)
     first, second = (tmp_path / "outputs" / "2030-01-01" / name for name in ("12-00-00", "12-00-00_2"))

@@ -53,7 +53,7 @@ def losing(paths: list[Path], half: bool = False) -> list[str]:
     return [f"+callbacks.fault.paths=[{listed}]", f"+callbacks.fault.half={half}"]
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("half", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_lost_image_is_named_and_the_run_goes_on_when_it_is_back(
     half: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -71,6 +71,7 @@ def test_lost_image_is_named_and_the_run_goes_on_when_it_is_back(
     assert torch.load(last, weights_only=True)["global_step"] == 16
 
 
+@pytest.mark.slow
 def test_lost_images_are_not_missed_with_a_cache(tmp_path: Path) -> None:
     root = tmp_path / "data"
     root.mkdir()
@@ -113,8 +114,8 @@ def test_one_line_where_a_worker_is_killed(tmp_path: Path) -> None:
         "train.py", *options(root, 2, "KillWorker"), f"hydra.run.dir={folder}", cwd=tmp_path, check=False
     )
     assert ended.returncode == 2, ended.stderr
-    line = ended.stderr.splitlines()[-1]
-    assert re.match(r"Error: a loader process died \(DataLoader worker \(pid \d+\) is killed", line)
+    # Torch says "is killed by signal" or "exited unexpectedly", whichever it finds first.
+    assert re.match(r"Error: a loader process died \(DataLoader worker \(pid", ended.stderr.splitlines()[-1])
     assert "lower data.num_workers" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert f"ckpt_path={folder}/checkpoints/last.ckpt" in ended.stdout

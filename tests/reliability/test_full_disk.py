@@ -53,7 +53,13 @@ def _planted_links_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["checkpoints/last.ckpt", "pareto/epoch=001.ckpt", "pareto/front.json", "results.json"]
+    "name",
+    [
+        "checkpoints/last.ckpt",
+        pytest.param("pareto/epoch=001.ckpt", marks=pytest.mark.slow),
+        pytest.param("pareto/front.json", marks=pytest.mark.slow),
+        pytest.param("results.json", marks=pytest.mark.slow),
+    ],
 )
 def test_what_the_run_needs_stops_it_and_it_goes_on_later(
     name: str, whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -71,7 +77,13 @@ def test_what_the_run_needs_stops_it_and_it_goes_on_later(
 
 
 @pytest.mark.parametrize(
-    "name", ["pareto/front.png", "gallery/before_after.png", "gallery/before.safetensors", "metrics.csv"]
+    "name",
+    [
+        "pareto/front.png",
+        pytest.param("gallery/before_after.png", marks=pytest.mark.slow),
+        pytest.param("gallery/before.safetensors", marks=pytest.mark.slow),
+        pytest.param("metrics.csv", marks=pytest.mark.slow),
+    ],
 )
 def test_what_can_be_missed_is_missed_with_a_warning(
     name: str, whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -110,6 +122,7 @@ def limited(folder: Path, size: int, *options: str) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.slow
 def test_one_line_where_no_checkpoint_fits(tmp_path: Path) -> None:
     ended = limited(tmp_path / "run", 500_000)
     assert ended.returncode == 2
@@ -119,6 +132,7 @@ def test_one_line_where_no_checkpoint_fits(tmp_path: Path) -> None:
     assert not list((tmp_path / "run").rglob("*.ckpt*"))
 
 
+@pytest.mark.slow
 def test_one_line_where_no_cache_fits(tmp_path: Path) -> None:
     ended = limited(tmp_path / "run", 50_000, "data.cache=true", f"data.cache_dir={tmp_path / 'cache'}")
     assert ended.returncode == 2
