@@ -147,3 +147,11 @@ def test_differences_name_runs_instead_of_their_checkpoints(tmp_path: Path) -> N
         *("null", "null", "baseline/0/checkpoints/best.ckpt", "baseline/1/checkpoints/best.ckpt"),
         *("baseline/0/checkpoints/best.ckpt", "baseline/1/checkpoints/best.ckpt"),
     ]
+
+
+def test_keys_that_json_does_not_know(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a", [(0.5, 0.3, 0.1)])
+    with (folder / "config.yaml").open("a") as file:
+        file.write("odd: [{2001-01-01: 1}]\n")
+    run = read_run(folder)
+    assert configuration_key(run, [run])

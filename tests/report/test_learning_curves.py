@@ -28,3 +28,10 @@ def test_one_line_for_each_run(tmp_path: Path) -> None:
     charts = learning_curves(study, dict.fromkeys(study.configurations, 0))
     assert [chart.y_label for chart in charts] == ["F1 on val (%)", "EPG on val (%)", "IoU on val (%)"]
     assert all(len(chart.series) == len(study.runs) for chart in charts)
+
+
+def test_what_is_infinite_is_not_drawn(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a", [(0.5, 0.3, 0.1), (0.6, 0.3, 0.1)])
+    table = folder / "metrics.csv"
+    table.write_text(table.read_text().replace("0.5,0.3,0.1", "inf,0.3,0.1"))
+    assert curve(read_run(folder), "val/f1_micro") == [(2.0, 0.6)]

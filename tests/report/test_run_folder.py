@@ -117,3 +117,23 @@ def test_wrong_folders_are_named(tmp_path: Path) -> None:
 
 def test_flatten() -> None:
     assert flatten({"a": {"b": 1, "c": {}}, "d": [1, 2]}) == {"a.b": 1, "d": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "reason"),
+    [
+        ("config.yaml", "seed: 0", "seed: .nan", "config.yaml: seed is no number"),
+        ("config.yaml", "seed: 0", "seed: .inf", "config.yaml: seed is no number"),
+        ("pareto/front.json", '"epoch": 0', '"epoch": -1', "epoch -1, step 10 cannot be counted"),
+        ("pareto/front.json", '"epoch": 0', '"epoch": "0"', "epoch '0', step 10 cannot be counted"),
+        ("pareto/front.json", '"val/epg": 0.3', '"val/epg": 1e999', "it is not over"),
+    ],
+)
+def test_numbers_that_cannot_be_counted(tmp_path: Path, file: str, old: str, new: str, reason: str) -> None:
+    folder = write_run(tmp_path / "a", [(0.5, 0.3, 0.1)])
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+    runs, unfinished = find_runs([tmp_path])
+    assert runs == []
+    assert reason in unfinished[0].reason
