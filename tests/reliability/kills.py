@@ -321,11 +321,9 @@ def main(arguments: Sequence[str]) -> int:
     folder, *names = arguments
     with Nursery() as nursery:
         campaign = Campaign(nursery, Path(folder))
-        for scenario in scenarios():
-            if not names or scenario.name in names:
-                campaign.run(scenario)
-        if not names or "drawn" in names:
-            campaign.run(drawn(nursery, Path(folder) / "counted"))
+        known = {scenario.name: scenario for scenario in scenarios()}
+        for name in names or [*known, "drawn"]:
+            campaign.run(known[name] if name in known else drawn(nursery, Path(folder) / "counted"))
     print(campaign.table())
     for failure in campaign.failures:
         print(f"FAILED {failure}")
