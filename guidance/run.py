@@ -74,8 +74,8 @@ def _train(config: DictConfig) -> dict[str, Any]:
         rank_zero_only(write_atomically)(output_dir / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         for logger in loggers:
             logger.log_hyperparams(module.config)
-        content = _check_fits(module, checkpoint) if checkpoint else {"global_step": 0}
-        metrics_csv.rewind(content["global_step"])
+        content: dict[str, Any] = _check_fits(module, checkpoint) if checkpoint else {"global_step": 0}
+        metrics_csv.rewind(int(content["global_step"]))
         if "unlogged" in content:
             unlogged = content["unlogged"] | {"epoch": content["epoch"]}
             metrics_csv.log_unlogged(unlogged, content["global_step"] - 1)
