@@ -158,6 +158,7 @@ def scenarios() -> list[Scenario]:
                 [
                     KillPoint("write", "*/train-*.npy.part", 1, "before"),
                     KillPoint("write", "*/train-*.npy.part", 2, "torn"),
+                    KillPoint("write", "*/train-*.npy.part", 3, "torn"),
                     *torn_before_after("*/train-*.progress", 1),
                     *[KillPoint("replace", "*/train-*.npy", 1, how) for how in ("before", "after")],
                     KillPoint("replace", "*/val-*.npy", 1, "before"),
@@ -209,7 +210,6 @@ def scenarios() -> list[Scenario]:
                 [
                     *torn_before_after("*/report.html", 1),
                     *[KillPoint("replace", f"*/{name}", 1, "torn") for name in ("report.json", "points.csv")],
-                    KillPoint("replace", "*/*.png", 1, "torn"),
                 ]
             ],
             before=[
