@@ -16,7 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from guidance.baseline import start_from_baseline
 from guidance.building import build_data, build_module, build_part, build_trainer
-from guidance.callbacks import ParetoCheckpoint
+from guidance.callbacks import LastCheckpoint, ParetoCheckpoint
 from guidance.checkpoint import checkpoint_paths, load_weights, read_checkpoint
 from guidance.data import GuidanceDataModule
 from guidance.data.check import quick_check
@@ -65,6 +65,8 @@ def _train(config: DictConfig) -> dict[str, Any]:
         rank_zero_only(log.warning)("%s", warning)
     module = build_module(config, datamodule)
     callbacks: list[Callback] = [build_part(node, "callbacks") for node in config.callbacks.values() if node]
+    # Of several checkpoint callbacks, the last one saves the others' state too: complete only if they are done.
+    callbacks.sort(key=lambda callback: isinstance(callback, LastCheckpoint))
     metrics_csv = MetricsCSV(output_dir / "metrics.csv")
     loggers: list[Logger] = [metrics_csv]
     loggers += [build_part(node, "logger") for node in config.logger.values() if node]

@@ -19,8 +19,9 @@ class LastCheckpoint(Checkpoint):
     Asked to stop (see :mod:`guidance.stopping`), it saves after the current step, or in the midst of a
     validation, which is then made anew, and ends the run.
 
-    Being a ``Checkpoint``, it runs after all other callbacks, whose state it thus saves complete. The file
-    is replaced as a whole (see :class:`guidance.files.AtomicCheckpointIO`).
+    Being a ``Checkpoint``, it runs after all other callbacks, whose state it thus saves complete; among
+    several ``Checkpoint`` it has to be the last of the trainer's list. The file is replaced as a whole (see
+    :class:`guidance.checkpoint_io.AtomicCheckpointIO`).
 
     Args:
         dirpath: Folder of the checkpoint.

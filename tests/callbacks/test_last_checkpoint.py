@@ -107,6 +107,11 @@ def test_stopped_run_is_saved_and_ends_the_same(
     assert rows(tmp_path) == rows(whole)
     for name in ("results.json", "pareto/front.json"):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+    # A checkpoint that did not know the best one of its own epoch would let a worse one replace it.
+    best = [
+        torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True) for folder in (whole, tmp_path)
+    ]
+    assert best[0]["global_step"] == best[1]["global_step"]
 
 
 def test_killed_right_after_a_step_is_saved_keeps_the_row_of_the_step(
