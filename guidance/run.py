@@ -65,7 +65,7 @@ def _train(config: DictConfig) -> dict[str, Any]:
         rank_zero_only(log.warning)("%s", warning)
     module = build_module(config, datamodule)
     callbacks: list[Callback] = [build_part(node, "callbacks") for node in config.callbacks.values() if node]
-    # Of several checkpoint callbacks, the last one saves the others' state too: complete only if they are done.
+    # It saves the state of the other checkpoint callbacks too, which is complete when they are done.
     callbacks.sort(key=lambda callback: isinstance(callback, LastCheckpoint))
     metrics_csv = MetricsCSV(output_dir / "metrics.csv")
     loggers: list[Logger] = [metrics_csv]

@@ -108,9 +108,8 @@ def test_stopped_run_is_saved_and_ends_the_same(
     for name in ("results.json", "pareto/front.json"):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
     # A checkpoint that did not know the best one of its own epoch would let a worse one replace it.
-    best = [
-        torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True) for folder in (whole, tmp_path)
-    ]
+    files = [folder / "checkpoints" / "best.ckpt" for folder in (whole, tmp_path)]
+    best = [torch.load(file, weights_only=True) for file in files]
     assert best[0]["global_step"] == best[1]["global_step"]
 
 

@@ -244,6 +244,7 @@ class Campaign:
                 self.run_chain(scenario, chain, whole, self._folder(scenario, f"killed-{number}"))
             except AssertionError as error:
                 self.failures.append(f"{scenario.name}: {', '.join(map(str, chain))}: {error}")
+                print(self.failures[-1], file=sys.stderr, flush=True)
 
     def run_chain(self, scenario: Scenario, chain: Sequence[KillPoint], whole: Path, killed: Path) -> None:
         """Kill a command again and again, let it end, and compare.
