@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-_OWN = {"train.log", "output.txt", "calls.txt", ".hydra/hydra.yaml", "config.yaml"}
+_OWN = {"output.txt", "calls.txt", ".hydra/hydra.yaml", "config.yaml"}
 """Files that tell of the process or of its folder."""
 _OF_THE_PROCESS = ("ckpt_path", "current_score")
 """What it was told to continue, and what Lightning's ModelCheckpoint saves but does not restore."""
@@ -54,11 +54,11 @@ def is_temporary(name: str) -> bool:
 
 
 def files(folder: Path, with_temporary: bool = False) -> list[str]:
-    """Return the names of a folder's files, sorted; locks and the process's own files are left out."""
+    """Return the names of a folder's files, sorted; locks, logs and the process's own files are left out."""
     found = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".lock"
+        if path.is_file() and path.suffix not in (".lock", ".log")
     )
     return [
         name
