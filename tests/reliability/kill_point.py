@@ -37,7 +37,8 @@ class KillPoint:
 
     def __str__(self) -> str:
         what = "" if self.path == "*" else f" {self.path.lstrip('*/')}"
-        return f"{self.how} {self.where}{what} #{self.number}"
+        whom = " of the other" if self.others else ""
+        return f"{self.how} {self.where}{what} #{self.number}{whom}"
 
 
 class _Trigger:

@@ -71,7 +71,7 @@ class Outcome:
     @property
     def struck(self) -> bool:
         """Whether the moment came."""
-        return self.status == -self.point.signal
+        return self.status == -self.point.signal or (self.point.others and self.status != 0)
 
 
 def torn_before_after(path: str, *numbers: int) -> list[KillPoint]:
@@ -148,6 +148,21 @@ def scenarios() -> list[Scenario]:
                     KillPoint("replace", "*/config.yaml", 2, "torn"),
                     KillPoint("write", "*/.hydra/config.yaml*", 1, "before"),
                     KillPoint("write", "*/.hydra/config.yaml*", 1, "torn"),
+                ]
+            ],
+        ),
+        Scenario(
+            "two processes",
+            [*RUN, "trainer=ddp_cpu"],
+            [
+                [
+                    KillPoint("train", number=2),
+                    KillPoint("train", number=2, others=True),
+                    *torn_before_after("*/last.ckpt", 1),
+                    KillPoint("val", number=2),
+                    KillPoint("val", number=2, others=True),
+                    KillPoint("replace", "*/front.json", 1, "before"),
+                    KillPoint("replace", "*/results.json", 1, "after"),
                 ]
             ],
         ),
@@ -261,7 +276,7 @@ class Campaign:
             self.outcomes.append(outcome)
             pids.append(child.pid)
             print(f"{scenario.name}: {point}: {outcome.status}", file=sys.stderr, flush=True)
-            assert outcome.status in (0, -point.signal), f"after {point}: {child.output[-2000:]}"
+            assert outcome.struck or outcome.status == 0, f"after {point}: {child.output[-2000:]}"
             assert not child.left(), f"orphans after {point}: {child.left(0)}"
             assert_whole(killed)
         pids.append(self._end(scenario, killed, prepared=True))
