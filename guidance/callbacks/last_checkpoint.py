@@ -1,7 +1,7 @@
 """The checkpoint that a killed run continues from."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -111,7 +111,8 @@ class LastCheckpoint(Checkpoint):
         are no part of a checkpoint: it is made to look as if the first batch had just been begun, so that
         Lightning repeats the whole.
         """
-        if self._amid == "step" and trainer.global_step % trainer.log_every_n_steps == 0:
+        every = cast(Any, trainer).log_every_n_steps
+        if self._amid == "step" and every and trainer.global_step % every == 0:
             checkpoint["unlogged"] = {
                 name: float(value)
                 for name, value in trainer.callback_metrics.items()
