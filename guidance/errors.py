@@ -30,8 +30,9 @@ class StoppedError(BaseException):
         self.step = step
 
     def __str__(self) -> str:
-        what = f"step {self.step} is saved in {self.saved}" if self.saved else "not in a training's steps"
-        return f"stopped by {self.signal.name}: {what}"
+        if self.saved is None:
+            return f"stopped by {self.signal.name}: not in a training's steps"
+        return f"stopped by {self.signal.name}: step {self.step} is saved in {self.saved}"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -18,7 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from guidance.baseline import start_from_baseline
 from guidance.building import build_data, build_module, build_part, build_trainer
-from guidance.callbacks import FiniteGuard, ParetoCheckpoint
+from guidance.callbacks import FiniteGuard, LastCheckpoint, ParetoCheckpoint
 from guidance.checkpoint import (
     checkpoint_override,
     checkpoint_paths,
@@ -74,6 +74,8 @@ def _train(config: DictConfig) -> dict[str, Any]:
         rank_zero_only(log.warning)("%s", warning)
     module = build_module(config, datamodule)
     callbacks: list[Callback] = [build_part(node, "callbacks") for node in config.callbacks.values() if node]
+    # It saves the state of the other checkpoint callbacks too, which is complete when they are done.
+    callbacks.sort(key=lambda callback: isinstance(callback, LastCheckpoint))
     metrics_csv = MetricsCSV(output_dir / "metrics.csv")
     loggers: list[Logger] = [metrics_csv]
     loggers += [build_part(node, "logger") for node in config.logger.values() if node]

@@ -1,7 +1,7 @@
 """The checkpoint that a killed run continues from."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -19,8 +19,9 @@ class LastCheckpoint(Checkpoint):
     Asked to stop (see :mod:`guidance.stopping`), it saves after the current step, or in the midst of a
     validation, which is then made anew, and ends the run.
 
-    Being a ``Checkpoint``, it runs after all other callbacks, whose state it thus saves complete. The file
-    is replaced as a whole (see :class:`guidance.files.AtomicCheckpointIO`).
+    Being a ``Checkpoint``, it runs after all other callbacks, whose state it thus saves complete; among
+    several ``Checkpoint`` it has to be the last of the trainer's list. The file is replaced as a whole (see
+    :class:`guidance.checkpoint_io.AtomicCheckpointIO`).
 
     Args:
         dirpath: Folder of the checkpoint.
@@ -110,7 +111,8 @@ class LastCheckpoint(Checkpoint):
         are no part of a checkpoint: it is made to look as if the first batch had just been begun, so that
         Lightning repeats the whole.
         """
-        if self._amid == "step" and trainer.global_step % trainer.log_every_n_steps == 0:
+        every = cast(Any, trainer).log_every_n_steps
+        if self._amid == "step" and every and trainer.global_step % every == 0:
             checkpoint["unlogged"] = {
                 name: float(value)
                 for name, value in trainer.callback_metrics.items()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-import guidance.checkpoint_io
+from guidance.building import build_module
 from guidance.callbacks import LastCheckpoint
 from guidance.errors import StoppedError
 from guidance.module import GuidedClassifier
@@ -92,7 +92,7 @@ def test_stopped_run_is_saved_and_ends_the_same(
             struck = at_call(number, GuidedClassifier._score, *signals)
             patched.setattr(GuidedClassifier, "_score", lambda *given: struck(*given))
         else:
-            patched.setattr(guidance.checkpoint_io.torch, "save", at_call(number, torch.save, *signals))
+            patched.setattr(torch, "save", at_call(number, torch.save, *signals))
         with pytest.raises(StoppedError) as stopped:
             train(tiny_config(tmp_path, *SHORT))
     assert stopped.value.signal == signals[0]
@@ -107,6 +107,10 @@ def test_stopped_run_is_saved_and_ends_the_same(
     assert rows(tmp_path) == rows(whole)
     for name in ("results.json", "pareto/front.json"):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+    # A checkpoint that did not know the best one of its own epoch would let a worse one replace it.
+    files = [folder / "checkpoints" / "best.ckpt" for folder in (whole, tmp_path)]
+    best = [torch.load(file, weights_only=True) for file in files]
+    assert best[0]["global_step"] == best[1]["global_step"]
 
 
 def test_killed_right_after_a_step_is_saved_keeps_the_row_of_the_step(
@@ -132,9 +136,7 @@ def test_killed_right_after_a_step_is_saved_keeps_the_row_of_the_step(
 
 
 def test_signal_before_the_first_step_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import guidance.run
-
-    monkeypatch.setattr(guidance.run, "build_module", at_call(1, guidance.run.build_module, signal.SIGTERM))
+    monkeypatch.setattr("guidance.run.build_module", at_call(1, build_module, signal.SIGTERM))
     with pytest.raises(StoppedError, match="stopped by SIGTERM: not in a training's steps"):
         train(tiny_config(tmp_path, *SHORT))
     assert not (tmp_path / "checkpoints").exists()

@@ -37,7 +37,8 @@ class KillPoint:
 
     def __str__(self) -> str:
         what = "" if self.path == "*" else f" {self.path.lstrip('*/')}"
-        return f"{self.how} {self.where}{what} #{self.number}"
+        whom = " of the other" if self.others else ""
+        return f"{self.how} {self.where}{what} #{self.number}{whom}"
 
 
 class _Trigger:
@@ -143,7 +144,12 @@ def count_calls(path: Path) -> None:
 
     trigger = _Trigger(KillPoint("call", number=-1))
     sys.setprofile(_calls(trigger))
-    atexit.register(lambda: (sys.setprofile(None), path.write_text(str(trigger.seen))))
+
+    def end() -> None:
+        sys.setprofile(None)
+        path.write_text(str(trigger.seen))
+
+    atexit.register(end)
 
 
 def _in_a_step(trigger: _Trigger) -> None:
@@ -159,7 +165,12 @@ def _in_a_step(trigger: _Trigger) -> None:
         register_optimizer_step_post_hook(strike)
     elif trigger.point.where == "train":
         counts = GuidedClassifier._global_counts
-        GuidedClassifier._global_counts = lambda self, *given: (strike(), counts(self, *given))[1]  # type: ignore[method-assign]
+
+        def counted(self: GuidedClassifier, batch: Any, rounds: Any) -> Any:
+            strike()
+            return counts(self, batch, rounds)
+
+        GuidedClassifier._global_counts = counted  # type: ignore[method-assign]
     else:
         score = GuidedClassifier._score
 

@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 from tests.reliability.kill_point import KillPoint, count_calls, install, session
 from tests.tiny import ROOT, environment
@@ -115,7 +116,7 @@ def _run(request: dict[str, object]) -> None:
     for descriptor in (1, 2):
         os.dup2(output, descriptor)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the parent's is closed
-    program, *arguments = request["command"]  # type: ignore[misc]
+    program, *arguments = cast("list[str]", request["command"])
     sys.argv = [str(ROOT / program), *arguments]
     if request["counts_calls"]:
         count_calls(Path(str(request["cwd"])) / _CALLS)

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
-_OWN = {"train.log", "output.txt", "calls.txt", ".hydra/hydra.yaml", "config.yaml"}
+_OWN = {"output.txt", "calls.txt", ".hydra/hydra.yaml", "config.yaml"}
 """Files that tell of the process or of its folder."""
+_OF_THE_PROCESS = ("ckpt_path", "current_score")
+"""What it was told to continue, and what Lightning's ModelCheckpoint saves but does not restore."""
 _COMPARED = ("epoch", "global_step", "state_dict", "optimizer_states", "callbacks", "guidance")
 
 
@@ -52,11 +54,11 @@ def is_temporary(name: str) -> bool:
 
 
 def files(folder: Path, with_temporary: bool = False) -> list[str]:
-    """Return the names of a folder's files, sorted; locks and the process's own files are left out."""
+    """Return the names of a folder's files, sorted; locks, logs and the process's own files are left out."""
     found = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".lock"
+        if path.is_file() and path.suffix not in (".lock", ".log")
     )
     return [
         name
@@ -87,7 +89,7 @@ def _without(value: Any, folder: str) -> Any:
         return {
             _without(key, folder): _without(entry, folder)
             for key, entry in value.items()
-            if key != "current_score"  # of ModelCheckpoint: Lightning saves it and does not restore it
+            if key not in _OF_THE_PROCESS
         }
     if isinstance(value, list | tuple):
         return [_without(entry, folder) for entry in value]
