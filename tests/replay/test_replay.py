@@ -1,5 +1,6 @@
 """A failed step of a real training, done again from its file alone."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,12 @@ def test_other_files_are_refused(failed: Path, tmp_path: Path, capsys: pytest.Ca
             main([str(path)])
         assert raised.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_run_that_skipped_says_so(tmp_path: Path) -> None:
+    skips = ("callbacks.finite.on_failure=skip", "trainer.max_epochs=1", "callbacks.gallery.num_images=0")
+    found = train(tiny_config(tmp_path, "loss.weight=1e30", "test_front=false", *skips))
+    assert found["skipped_steps"] == 5
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    assert [row["train/skipped_steps"] for row in rows if row["train/skipped_steps"]] == ["5"]
+    assert replay(tmp_path / "failure.pt").same
