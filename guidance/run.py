@@ -50,7 +50,8 @@ def train(config: DictConfig) -> dict[str, Any]:
 
     Returns:
         The content of ``results.json``: flat keys ``val/f1_micro``, ``test/epg``, ... of the final weights,
-        ``before/...`` of the start weights if ``model.checkpoint`` gave some, seed, versions, commit.
+        ``before/...`` of the start weights if ``model.checkpoint`` gave some, seed, versions, commit, and
+        ``skipped_steps`` if there were any.
 
     Raises:
         InputError: If the configuration or the data are wrong.
@@ -99,6 +100,9 @@ def _train(config: DictConfig) -> dict[str, Any]:
             trainer.fit(module, datamodule, ckpt_path=start, weights_only=True)
             after = evaluate_splits(trainer, module, datamodule, _SPLITS)
             results = after | {f"before/{k}": v for k, v in (before or {}).items()} | provenance(config.seed)
+            for callback in callbacks:
+                if isinstance(callback, FiniteGuard) and callback.skipped:
+                    results["skipped_steps"] = callback.skipped
             if config.test_front:
                 _test_front(trainer, module, datamodule, callbacks)
             if trainer.is_global_zero:

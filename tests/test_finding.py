@@ -40,9 +40,9 @@ def test_gradients_and_weights() -> None:
     for parameter in module.parameters():
         parameter.grad = torch.full_like(parameter, 0.9e19)
     assert gradient_finding(module) == Finding("gradient", "too large")
-    module[1].running_var.fill_(1e25)  # nothing squares it
+    module.get_buffer("1.running_var").fill_(1e25)  # nothing squares it
     assert weights_finding(module) is None
-    module[1].running_var.fill_(NAN)
+    module.get_buffer("1.running_var").fill_(NAN)
     assert weights_finding(module) == Finding("weights", "nan", names=("1.running_var",))
 
 

@@ -1,6 +1,7 @@
 """Stops before a step that is not finite, or leaves it out, and says what was wrong in which image."""
 
 import logging
+import shlex
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -51,8 +52,8 @@ class FiniteGuard(Callback):
 
     * ``stop`` ends the training with an :class:`~guidance.errors.InputError`.
     * ``skip`` leaves the step out: no weight, no state of the optimizer and no running statistic changes; the
-      step counts as done. Their number is logged as ``train/skipped_steps``. More than ``max_in_a_row``
-      together end the training, and so do weights that are not finite.
+      step counts as done. Their number is logged as ``train/skipped_steps`` with every epoch. More than
+      ``max_in_a_row`` together end the training, and so do weights that are not finite.
 
     The step that ended the training, and the first one skipped, are written to ``failure.pt`` (see
     :func:`guidance.replay.write_failure`) and told of in ``failure.txt``.
@@ -148,9 +149,14 @@ class FiniteGuard(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Show how many steps were skipped, once there are any."""
+        if self.skipped:
+            pl_module.log("skipped", float(self.skipped), prog_bar=True, logger=False)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log how many steps were skipped, once there are any."""
         if self.skipped:
-            pl_module.log("train/skipped_steps", float(self.skipped), prog_bar=True)
+            pl_module.log("train/skipped_steps", float(self.skipped))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how many steps were skipped."""
@@ -161,6 +167,10 @@ class FiniteGuard(Callback):
                 trainer.global_step,
                 self.path,
             )
+
+    @property
+    def _command(self) -> str:
+        return f"python -m guidance.replay {shlex.quote(str(self.path))}"
 
     def _fail(
         self, trainer: pl.Trainer, module: GuidedClassifier, batches: list[tuple[Batch, StepRecord]]
@@ -196,15 +206,13 @@ class FiniteGuard(Callback):
         after = f" after {self._in_a_row - 1} skipped together" if self._in_a_row > 1 else ""
         raise InputError(
             f"training is not finite in {text}. Stopped{after} with the weights of before the step. "
-            f"{advice(findings)}. See it again: python -m guidance.replay {self.path}"
+            f"{advice(findings)}. See it again: {self._command}"
         )
 
     def _write(self, failure: Failure, module: GuidedClassifier, text: str) -> None:
         try:
             write_failure(self.path, failure, module)
-            write_atomically(
-                self.path.with_suffix(".txt"), f"{text}\npython -m guidance.replay {self.path}\n"
-            )
+            write_atomically(self.path.with_suffix(".txt"), f"{text}\n{self._command}\n")
         except OSError as error:  # the failure itself is the news
             log.warning("cannot write %s: %s", self.path, error)
 

@@ -15,7 +15,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from guidance.attribution import BcosContributions
+from guidance.attribution import Attributor, BcosContributions
 from guidance.callbacks import FiniteGuard
 from guidance.data import Batch
 from guidance.errors import InputError
@@ -36,10 +36,10 @@ def batch(number: int, bad: int | None = None) -> Batch:
     return replace(make_batch(), images=images, indices=torch.arange(5) + 10 * number)
 
 
-def make_module(**options: Any) -> GuidedClassifier:
+def make_module(attributor: Attributor | None = None, **options: Any) -> GuidedClassifier:
     torch.manual_seed(0)
-    options = {"localization": EnergyLoss(), "weight": 0.5, "attributor": BcosContributions()} | options
-    return GuidedClassifier(bcos_small(3, width=4), options.pop("attributor"), CLASSES, **options)
+    settings: dict[str, Any] = {"localization": EnergyLoss(), "weight": 0.5} | options
+    return GuidedClassifier(bcos_small(3, width=4), attributor or BcosContributions(), CLASSES, **settings)
 
 
 def make_trainer(guard: FiniteGuard | None, **options: Any) -> pl.Trainer:
