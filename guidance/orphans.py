@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytorch_lightning as pl
-from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 _NAME = "orphan-watch"
 _SECONDS_BETWEEN_LOOKS = 2.0
