@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,14 @@ from tests.tiny import results, tiny_config
 
 
 @pytest.fixture
-def key(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def key(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A key, so that W&B goes online, and limits of seconds."""
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "8")
     monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "4")
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    return monkeypatch
+    yield monkeypatch
+    wandb.teardown()  # W&B keeps the environment of its first run for all later ones of a process
 
 
 def offline_runs(folder: Path) -> list[Path]:
