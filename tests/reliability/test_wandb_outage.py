@@ -22,7 +22,9 @@ def key(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "4")
     monkeypatch.delenv("WANDB_MODE", raising=False)
     yield monkeypatch
-    wandb.teardown()  # W&B keeps the environment of its first run for all later ones of a process
+    # W&B keeps a run that is open, and the environment of its first one, for all later ones of a process.
+    wandb.finish()
+    wandb.teardown()
 
 
 def offline_runs(folder: Path) -> list[Path]:
