@@ -13,16 +13,18 @@ from guidance.building import build_data, build_module, build_trainer
 from guidance.run import evaluate_splits, train
 from tests.reliability import footprint as measured
 from tests.reliability.footprint import Footprint, footprint
-from tests.tiny import tiny_config
+from tests.tiny import OVERRIDES, composed, tiny_config
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
+# Of a large network, 50 of them would be 20 GB.
+WITHOUT_CHECKPOINTS = ["callbacks.last=null", "callbacks.best=null", "callbacks.pareto=null"]
 WAYS = {
     "bcos at input": [],
     "bcos at input, some rows": ["data.annotated_fraction=0.3"],
     "bcos at mid2, two classes": ["attributor.layer=mid2", "loss=l1", "loss.classes=absent"],
     "gradcam": ["attributor=gradcam"],
-    "lrp": ["model=torchvision", "model.name=resnet18", "attributor=lrp", "data.image_size=32"],
+    "lrp": ["model=torchvision", "model.name=resnet18", "attributor=lrp", *WITHOUT_CHECKPOINTS],
     "workers": ["data.num_workers=2"],
 }
 FOOTPRINTS = "+callbacks.footprints._target_=tests.reliability.test_leaks.Kept"
@@ -40,8 +42,10 @@ class Kept(measured.Footprints):
 
 def trained(folder: Path, epochs: int, *options: str) -> list[Footprint]:
     """Train a tiny run and return what it held after each epoch."""
-    config = tiny_config(
+    another_model = any(option.startswith("model=") for option in options)
+    config = composed(
         folder,
+        *(one for one in OVERRIDES if not (another_model and one.startswith("model"))),
         "data.length={train: 80, val: 8, test: 4}",
         f"trainer.max_epochs={epochs}",
         "callbacks.gallery.num_images=0",
