@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,3 +108,84 @@ def test_a_batch_script_is_one_run_and_goes_on(slurm: dict[str, str], tmp_path: 
     content = torch.load(tmp_path / "one" / "checkpoints" / "last.ckpt", weights_only=True)
     assert content["global_step"] == 10, "twice 40 images in global batches of 8"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job.log", "one", "run.sbatch"]
+
+
+def wait_for_epochs(folder: Path, count: int) -> None:
+    """Wait until a run has validated so many epochs."""
+    deadline = time.monotonic() + 400
+    while time.monotonic() < deadline:
+        for path in folder.rglob("metrics.csv"):
+            if len(path.read_text().splitlines()) > count:
+                return
+        time.sleep(0.2)
+    raise AssertionError("it did not begin")
+
+
+def signal_step(slurm: dict[str, str], name: str) -> None:
+    """Send a signal to the one running job, as SLURM does before a job's time is up."""
+    listed = subprocess.run(
+        ["squeue", "--noheader", "--format=%i"], env=slurm, capture_output=True, text=True
+    )
+    (job,) = listed.stdout.split()
+    subprocess.run(["scancel", f"--signal={name}", job], env=slurm, check=True)
+
+
+LONG = [option for option in TINY if "baseline" not in option and "max_epochs" not in option]
+
+
+def test_two_ranks_that_are_told_of_the_end_save_and_go_on(slurm: dict[str, str], tmp_path: Path) -> None:
+    run = ["train.py", *LONG, "trainer.max_epochs=40", "hydra.run.dir=run", "ckpt_path=last"]
+    started = ["srun", "--ntasks=2", "--kill-on-bad-exit=0", *command(*run, "trainer=ddp_cpu")]
+    with (tmp_path / "output.txt").open("w") as output:
+        process = subprocess.Popen(started, cwd=tmp_path, env=slurm, stdout=output, stderr=output)
+        wait_for_epochs(tmp_path, 2)
+        signal_step(slurm, "USR1")
+        assert process.wait(60) == 138, (tmp_path / "output.txt").read_text()
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    said = (tmp_path / "output.txt").read_text()
+    assert f"stopped by SIGUSR1: step {last['global_step']} is saved in" in said
+    assert said.count("stopped by SIGUSR1") == 1, "rank 0 speaks for both"
+    assert not list(tmp_path.rglob("hpc_ckpt*")), (
+        "Lightning's own would be continued by the next run of any kind"
+    )
+    subprocess.run(started, cwd=tmp_path, env=slurm, check=True, capture_output=True, timeout=400)
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 200
+
+
+def test_a_job_of_submitit_saves_before_it_is_put_back_into_the_queue(
+    slurm: dict[str, str], tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        command(
+            "train.py",
+            "-m",
+            *LONG,
+            "trainer.max_epochs=40",
+            "loss.weight=1",
+            *LAUNCHER,
+            "hydra.sweep.dir=sweep",
+        ),
+        cwd=tmp_path,
+        env=slurm,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for_epochs(tmp_path, 2)
+    signal_step(slurm, "USR2")
+    (folder,) = (path.parent for path in tmp_path.glob("sweep/*/metrics.csv"))
+    deadline = time.monotonic() + 60
+    while "this job is preempted" not in logs(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert 0 < last["global_step"] < 200
+    assert "Requeued job" in logs(tmp_path)
+    assert process.wait(900) == 0
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 200
+    assert (folder / "results.json").is_file()
+
+
+def logs(folder: Path) -> str:
+    """Return what submitit's jobs wrote."""
+    return " ".join(path.read_text() for path in folder.glob("sweep/.submitit/*/*.err"))
