@@ -124,6 +124,7 @@ def build_module(
         groups=datamodule.groups,
         has_masks=datamodule.has_masks,
         seed=config.seed,
+        compiled=bool(OmegaConf.select(config, "trainer.compile")),
         config=portable_config(config),
         **options,
     )
@@ -163,8 +164,11 @@ def _build_teacher(loss: DictConfig, datamodule: GuidanceDataModule) -> Teacher 
 
 def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
     """Build the trainer, with checkpoints that are replaced as a whole."""
+    node = config.trainer.copy()
+    OmegaConf.set_struct(node, False)
+    node.pop("compile", None)  # the module's
     trainer: pl.Trainer = build_part(
-        config.trainer,
+        node,
         "trainer",
         callbacks=callbacks,
         logger=loggers or False,

@@ -1,7 +1,7 @@
 """The training module: classification loss + weight * localization loss, and the metrics of both."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, cast, get_args
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from guidance.attribution import Attributor, attribute_pairs, cannot_guide
+from guidance.attribution import Attributor, CompiledExplanations, attribute_pairs, cannot_guide
 from guidance.data import Batch
 from guidance.errors import InputError, unknown_name
 from guidance.guided_class import draw_guided_class, nth_class, rows_to_explain
@@ -40,6 +40,16 @@ class _Round:
     guided: Tensor
     loss: Callable[[Tensor], Tensor]
     absent: bool = False
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Logits of all images of a batch, and the maps of each round, of the images in ``rows``."""
+
+    logits: Tensor
+    rounds: Sequence[_Round] = ()
+    maps: Sequence[Tensor] = ()
+    rows: Tensor | slice = field(default_factory=lambda: slice(None))
 
 
 class GuidedClassifier(pl.LightningModule):
@@ -70,6 +80,8 @@ class GuidedClassifier(pl.LightningModule):
         groups: The names of the groups that accuracy is reported for.
         has_masks: Whether images may have segmentation masks, on which on-object EPG is reported.
         seed: All randomness of training derives from it.
+        compiled: Whether training and evaluation go through
+            :class:`~guidance.attribution.CompiledExplanations`, where it fits.
         config: The run's configuration, plain; kept in every checkpoint.
 
     Raises:
@@ -91,6 +103,7 @@ class GuidedClassifier(pl.LightningModule):
         groups: Sequence[str] = (),
         has_masks: bool = False,
         seed: int = 0,
+        compiled: bool = False,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -121,6 +134,7 @@ class GuidedClassifier(pl.LightningModule):
         self.teacher = teacher
         self.make_optimizer = optimizer
         self.seed = seed
+        self.compiled = CompiledExplanations(attributor) if compiled else None
         self.config = dict(config or {})
         self.iou_threshold = 0.5
         self.keep_threshold = False
@@ -161,35 +175,19 @@ class GuidedClassifier(pl.LightningModule):
         """Return a loss whose mean over processes is that of the global batch."""
         images = batch.images.to(self.dtype) / 255
         world = self.trainer.world_size
-
-        # Processes run the same collectives only if they build the same graph, so with several of them a
-        # batch without a guidable image goes the whole way, with a localization loss of 0.
-        guides = self.localization is not None and (self._rounds > 0 or world > 1)
-        rows: Tensor | slice = slice(None)
-        if guides:
-            forward = self.attributor.forward(self.model, images)
-            logits = forward.logits
-            # For the same reason several processes explain all images.
-            if world == 1 and isinstance(self._rows, Tensor) and forward.tape is not None:
-                rows = self._rows.to(images.device, non_blocking=True)
-        else:
-            logits = self.model(images)
         lesson = self.teacher.teach(images) if self.teacher is not None else None
+        seen = self._see(images, batch, lesson)
         if lesson is not None and self.teacher is not None and self.teacher.temperature is not None:
-            classification = self.teacher.distillation_loss(logits, lesson)
+            classification = self.teacher.distillation_loss(seen.logits, lesson)
         else:
-            classification = _cross_entropy(logits, batch.labels)
-        rounds = self._guidance_rounds(batch, lesson, rows) if guides else []
-        counts = self._global_counts(batch, rounds)
+            classification = _cross_entropy(seen.logits, batch.labels)
+        counts = self._global_counts(batch, seen.rounds)
         classification = classification.sum() * world / counts[0]
         loss = classification
-        if guides:
+        if seen.rounds:
             localization = torch.zeros_like(classification)
-            if isinstance(rows, Tensor):
-                forward = forward.restrict(rows)
-            for one in rounds:
-                maps = self.attributor.attribute(forward, one.classes[rows], create_graph=True)
-                losses = torch.where(one.guided[rows], one.loss(maps), 0.0).sum() * world
+            for one, maps in zip(seen.rounds, seen.maps, strict=True):
+                losses = torch.where(one.guided[seen.rows], one.loss(maps), 0.0).sum() * world
                 if self.reduction == "mean":
                     losses = losses / counts[2 if one.absent else 1].clamp(min=1)
                 localization = localization + losses
@@ -199,6 +197,43 @@ class GuidedClassifier(pl.LightningModule):
         self.log("train/loss", loss.detach(), batch_size=len(batch), prog_bar=True)
         self._loss_total = self._loss_total + loss.detach()
         return loss
+
+    def _see(self, images: Tensor, batch: Batch, lesson: Lesson | None) -> _Seen:
+        """Classify the images of a batch and explain those that are guided."""
+        world = self.trainer.world_size
+        if self.compiled is not None and len(batch) > 1 and self._compiles(self.compiled):
+            # A program explains all images, also those of a batch that has none to guide.
+            rounds = (
+                self._guidance_rounds(batch, lesson, slice(None)) if self.localization is not None else []
+            )
+            logits, maps = self.compiled.explain(self.model, images, [one.classes for one in rounds])
+            return _Seen(logits, rounds, maps)
+        # Processes run the same collectives only if they build the same graph, so with several of them a
+        # batch without a guidable image goes the whole way, with a localization loss of 0.
+        if self.localization is None or (self._rounds == 0 and world == 1):
+            return _Seen(self.model(images))
+        forward = self.attributor.forward(self.model, images)
+        logits = forward.logits
+        rows: Tensor | slice = slice(None)
+        # For the same reason several processes explain all images.
+        if world == 1 and isinstance(self._rows, Tensor) and forward.tape is not None:
+            rows = self._rows.to(images.device, non_blocking=True)
+            forward = forward.restrict(rows)
+        rounds = self._guidance_rounds(batch, lesson, rows)
+        maps = [self.attributor.attribute(forward, one.classes[rows], create_graph=True) for one in rounds]
+        return _Seen(logits, rounds, maps, rows)
+
+    def _compiles(self, compiled: CompiledExplanations) -> bool:
+        """Return whether a training step may be compiled; if not, say why."""
+        if self.trainer.world_size > 1:
+            compiled.warn("it is for one process, not for several that train together")
+        elif self.localization is not None and self.guided_classes == "all":
+            compiled.warn(
+                "the number of classes that loss.classes=all explains varies; it is for one or absent"
+            )
+        else:
+            return compiled.fits(self.model)
+        return False
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Stop on a loss that is not finite: at once on a CPU, else every 50 steps."""
@@ -235,7 +270,7 @@ class GuidedClassifier(pl.LightningModule):
             rounds.append(_Round(k, guided, AbsentEvidenceLoss(), absent=True))
         return rounds
 
-    def _global_counts(self, batch: Batch, rounds: list[_Round]) -> Tensor:
+    def _global_counts(self, batch: Batch, rounds: Sequence[_Round]) -> Tensor:
         """Return how many images, guided and absent pairs the batches of all processes have, int64 [3]."""
         counts = torch.zeros(3, dtype=torch.int64, device=batch.images.device)
         counts[0] = len(batch)
@@ -268,7 +303,10 @@ class GuidedClassifier(pl.LightningModule):
     def _score(self, batch: Batch, split: str, metrics: SplitMetrics) -> None:
         images = batch.images.to(self.dtype) / 255
         pair_images, pair_classes = batch.has_boxes().nonzero(as_tuple=True)
-        logits, maps = attribute_pairs(self.attributor, self.model, images, pair_images, pair_classes)
+        if self.compiled is not None:
+            logits, maps = self.compiled.attribute_pairs(self.model, images, pair_images, pair_classes)
+        else:
+            logits, maps = attribute_pairs(self.attributor, self.model, images, pair_images, pair_classes)
         metrics.update(batch, logits, maps, pair_images, pair_classes)
         loss = _cross_entropy(logits, batch.labels).mean()
         name = f"{split}/classification_loss"

@@ -18,9 +18,8 @@ log = logging.getLogger(__name__)
 class CompiledExplanations:
     """Classifies and explains as an attributor does, by compiled programs; equal up to rounding.
 
-    There is one program for training and one for evaluation, made when first needed, which takes minutes. They
-    serve batches of any size. What no program fits (see :meth:`obstacle`) is computed as ever, with one
-    warning: results are the same, only the speed is not.
+    There is one program for training and one for evaluation, made when first needed, which takes minutes.
+    They serve batches of any size from 2 on.
 
     Args:
         attributor: Makes the maps.
@@ -33,33 +32,42 @@ class CompiledExplanations:
         self._programs: dict[Any, Program] = {}
         self._warned: set[str] = set()
 
-    def obstacle(self, model: nn.Module) -> str | None:
-        """Return why a model, in its present mode, cannot be compiled with the attributor; None if it can."""
+    def fits(self, model: nn.Module) -> bool:
+        """Return whether a model, in its present mode, can be compiled with the attributor; if not, say why.
+
+        It has to be a B-cos network that is linear but for its dynamic factors, without dropout or stochastic
+        depth, explained by :class:`BcosContributions`.
+        """
         if type(self._attributor) is not BcosContributions:
-            return f"{type(self._attributor).__name__} is not compiled, only attributor=bcos"
-        if not linear_but_for_factors(model):
-            return (
-                "only B-cos networks are compiled that are linear but for their dynamic factors, without dropout "
-                "or stochastic depth"
+            self.warn(f"{type(self._attributor).__name__} is not compiled, only attributor=bcos")
+        elif not linear_but_for_factors(model):
+            self.warn(
+                "this network is not compiled, only B-cos networks that are linear but for their dynamic "
+                "factors, without dropout or stochastic depth"
             )
-        return None
+        else:
+            return True
+        return False
+
+    def warn(self, obstacle: str) -> None:
+        """Say, once, why something is computed as if nothing was to be compiled."""
+        if obstacle not in self._warned:
+            self._warned.add(obstacle)
+            log.warning("trainer.compile=true is without effect: %s", obstacle)
 
     def explain(
         self, model: nn.Module, images: Tensor, classes: Sequence[Tensor]
-    ) -> tuple[Tensor, list[Tensor]] | None:
+    ) -> tuple[Tensor, list[Tensor]]:
         """Classify N images and explain some classes of each, ready to be differentiated.
 
         Args:
-            model: Maps images to logits.
-            images: float [N, 3, H, W].
+            model: One that :meth:`fits`.
+            images: float [N, 3, H, W], N > 1.
             classes: Each int64 [N], the class to explain in every image; may be empty.
 
         Returns:
-            Logits [N, K], and for each of ``classes`` the signed maps [N, h, w]. None if it cannot be compiled,
-            or N is 1.
+            Logits [N, K], and for each of ``classes`` the signed maps, at least float32, [N, h, w].
         """
-        if len(images) < 2 or not self._fits(model):
-            return None
         program = self._program("explain", self._explain, model, [images, *classes])
         logits, *maps = program(images, *classes)
         return logits, maps
@@ -67,8 +75,12 @@ class CompiledExplanations:
     def attribute_pairs(
         self, model: nn.Module, images: Tensor, pair_images: Tensor, pair_classes: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Classify N images and explain P pairs in one pass; see :func:`guidance.attribution.attribute_pairs`."""
-        if len(pair_images) == 0 or not self._fits(model):
+        """Classify N images and explain P of their (image, class) pairs in one pass.
+
+        Arguments and results are those of :func:`guidance.attribution.attribute_pairs`, which a model that
+        does not :meth:`fit <fits>` and a batch without pairs are left to.
+        """
+        if len(pair_images) == 0 or not self.fits(model):
             return attribute_pairs(self._attributor, model, images, pair_images, pair_classes)
         inputs = [_at_least_two(each) for each in (images, pair_images, pair_classes)]
         with torch.no_grad():
@@ -95,18 +107,6 @@ class CompiledExplanations:
         forward = self._attributor.forward(model, images)
         maps = self._attributor.attribute_layers(forward.restrict(pair_images), pair_classes)
         return [forward.logits, *maps.values()]
-
-    def _fits(self, model: nn.Module) -> bool:
-        obstacle = self.obstacle(model)
-        if obstacle is not None:
-            self.warn(obstacle)
-        return obstacle is None
-
-    def warn(self, obstacle: str) -> None:
-        """Say, once, why nothing is compiled."""
-        if obstacle not in self._warned:
-            self._warned.add(obstacle)
-            log.warning("trainer.compile=true is without effect: %s", obstacle)
 
     def _program(self, name: str, function: Function, model: nn.Module, inputs: list[Tensor]) -> Program:
         """Return the program for tensors like these, which differ from others in more than their lengths."""

@@ -30,9 +30,9 @@ _MARKS = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
 class Program:
     """A function of a model and of tensors, compiled for tensors of any length.
 
-    What it returns is that of the function, up to rounding, and gradients reach the model's parameters. Buffers
-    change as they would. The modes of the modules (training or evaluation), hyperparameters and autocast are
-    those of the moment in which the program is made.
+    What it returns is that of the function, up to rounding, and gradients reach the model's parameters.
+    Buffers change as they would. The modes of the modules (training or evaluation), hyperparameters and
+    autocast are those of the moment in which the program is made.
 
     Args:
         function: Called with the model and ``inputs``; may differentiate, and must not draw random numbers.

@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from guidance.models.closed_forms import absolute_quotient, for_compiler, squared_norm, unit_norm, variance_and_mean
+from guidance.models.closed_forms import (
+    absolute_quotient,
+    for_compiler,
+    squared_norm,
+    unit_norm,
+    variance_and_mean,
+)
 from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale, recorded
 from guidance.models.linear_maps import Pair, convolve
 
