@@ -53,7 +53,7 @@ def main() -> None:
         "no maps": partial(classify, model, images),
     }
     if options.compile:
-        compiled = CompiledExplanations(attributor)
+        compiled = CompiledExplanations(attributor, options.batch_size)
         _, again = compiled.attribute_pairs(model, images, *pairs.T)
         largest = float(theirs.abs().max())
         torch.testing.assert_close(again[options.layer], theirs, rtol=1e-3, atol=1e-4 * largest)

@@ -53,7 +53,7 @@ def main() -> None:
         "not guided": partial(backward, model, partial(plain_loss, model, *step)),
     }
     if options.compile:
-        compiled = CompiledExplanations(BcosContributions(options.layer))
+        compiled = CompiledExplanations(BcosContributions(options.layer), options.batch_size)
         check_compiled(model, compiled, step, options.layer)
         variants["guided, compiled"] = partial(
             backward, model, partial(compiled_loss, model, compiled, *step)

@@ -124,7 +124,7 @@ def build_module(
         groups=datamodule.groups,
         has_masks=datamodule.has_masks,
         seed=config.seed,
-        compiled=bool(OmegaConf.select(config, "trainer.compile")),
+        compiled_batch_size=datamodule.batch_size if OmegaConf.select(config, "trainer.compile") else None,
         config=portable_config(config),
         **options,
     )

@@ -80,8 +80,8 @@ class GuidedClassifier(pl.LightningModule):
         groups: The names of the groups that accuracy is reported for.
         has_masks: Whether images may have segmentation masks, on which on-object EPG is reported.
         seed: All randomness of training derives from it.
-        compiled: Whether training and evaluation go through
-            :class:`~guidance.attribution.CompiledExplanations`, where it fits.
+        compiled_batch_size: If given, batches of so many images are trained on, and smaller ones evaluated,
+            by :class:`~guidance.attribution.CompiledExplanations`, where it fits.
         config: The run's configuration, plain; kept in every checkpoint.
 
     Raises:
@@ -103,7 +103,7 @@ class GuidedClassifier(pl.LightningModule):
         groups: Sequence[str] = (),
         has_masks: bool = False,
         seed: int = 0,
-        compiled: bool = False,
+        compiled_batch_size: int | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class GuidedClassifier(pl.LightningModule):
         self.teacher = teacher
         self.make_optimizer = optimizer
         self.seed = seed
-        self.compiled = CompiledExplanations(attributor) if compiled else None
+        self.compiled = CompiledExplanations(attributor, compiled_batch_size) if compiled_batch_size else None
         self.config = dict(config or {})
         self.iou_threshold = 0.5
         self.keep_threshold = False
@@ -201,12 +201,14 @@ class GuidedClassifier(pl.LightningModule):
     def _see(self, images: Tensor, batch: Batch, lesson: Lesson | None) -> _Seen:
         """Classify the images of a batch and explain those that are guided."""
         world = self.trainer.world_size
-        if self.compiled is not None and len(batch) > 1 and self._compiles(self.compiled):
+        compiled = self.compiled
+        # The last batch of an epoch may be smaller, and is no worth a program.
+        if compiled is not None and len(batch) == compiled.batch_size and self._compiles(compiled):
             # A program explains all images, also those of a batch that has none to guide.
             rounds = (
                 self._guidance_rounds(batch, lesson, slice(None)) if self.localization is not None else []
             )
-            logits, maps = self.compiled.explain(self.model, images, [one.classes for one in rounds])
+            logits, maps = compiled.explain(self.model, images, [one.classes for one in rounds])
             return _Seen(logits, rounds, maps)
         # Processes run the same collectives only if they build the same graph, so with several of them a
         # batch without a guidable image goes the whole way, with a localization loss of 0.
@@ -303,7 +305,7 @@ class GuidedClassifier(pl.LightningModule):
     def _score(self, batch: Batch, split: str, metrics: SplitMetrics) -> None:
         images = batch.images.to(self.dtype) / 255
         pair_images, pair_classes = batch.has_boxes().nonzero(as_tuple=True)
-        if self.compiled is not None:
+        if self.compiled is not None and self.trainer.world_size == 1:
             logits, maps = self.compiled.attribute_pairs(self.model, images, pair_images, pair_classes)
         else:
             logits, maps = attribute_pairs(self.attributor, self.model, images, pair_images, pair_classes)

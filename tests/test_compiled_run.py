@@ -33,9 +33,9 @@ def fresh() -> None:
 
 def make_compiled(**options: Any) -> GuidedClassifier:
     """As a run makes it, but for the code that takes so long to make."""
-    module = make_module(compiled=True, **options)
+    module = make_module(compiled_batch_size=5, **options)
     assert module.compiled is not None
-    module.compiled = CompiledExplanations(module.attributor, backend="aot_eager")
+    module.compiled = CompiledExplanations(module.attributor, 5, backend="aot_eager")
     return module.double()
 
 
@@ -76,6 +76,14 @@ def test_step_with_a_teacher() -> None:
     assert counters["stats"]["unique_graphs"] == 1
 
 
+def test_batch_of_another_size_is_not_compiled() -> None:
+    module, batch = make_compiled(**GUIDED), make_batch()
+    module.compiled = CompiledExplanations(module.attributor, 8, backend="aot_eager")
+    loss, _ = step(module, batch)
+    torch.testing.assert_close(loss, step(make_module(**GUIDED).double(), batch)[0], rtol=0, atol=0)
+    assert not counters["stats"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -100,7 +108,7 @@ def test_evaluation_step() -> None:
     values, expected = (module.val_metrics.compute(0.1)[0] for module in (compiled, ordinary))
     assert values == pytest.approx(expected, rel=1e-6)
     assert values["epg"] > 0
-    assert counters["stats"]["unique_graphs"] == 1
+    assert counters["stats"]["unique_graphs"] == 2
 
 
 def test_compiled_runs_and_others_are_the_same_run(tmp_path: Path) -> None:
@@ -124,7 +132,7 @@ def test_run_that_is_compiled_and_goes_on_without(tmp_path: Path) -> None:
     ]
     fast, plain = tmp_path / "fast", tmp_path / "plain"
     train(tiny_config(fast, *options, "trainer.compile=true", "trainer.max_epochs=1"))
-    assert counters["stats"]["unique_graphs"] == 2  # training, evaluation
+    assert counters["stats"]["unique_graphs"] == 3  # one of training, two of evaluation
     assert not counters["graph_break"]
     first = torch.load(fast / "checkpoints" / "last.ckpt", weights_only=True)
     train(tiny_config(fast, *options, "trainer.max_epochs=2", f"ckpt_path={fast}/checkpoints/last.ckpt"))

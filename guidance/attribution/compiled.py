@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from guidance.attribution.attributor import Attributor
 from guidance.attribution.bcos import BcosContributions, linear_but_for_factors
+from guidance.attribution.forward_pass import ForwardPass
 from guidance.attribution.pairs import attribute_pairs
-from guidance.attribution.program import Function, Program
+from guidance.attribution.program import Program
+from guidance.models.dynamic_factors import FactorTape
 
 log = logging.getLogger(__name__)
 
@@ -18,18 +20,21 @@ log = logging.getLogger(__name__)
 class CompiledExplanations:
     """Classifies and explains as an attributor does, by compiled programs; equal up to rounding.
 
-    There is one program for training and one for evaluation, made when first needed, which takes minutes.
-    They serve batches of any size from 2 on.
+    Programs are made when first needed, which takes minutes: one for training, and for evaluation one that
+    classifies and one that explains a few pairs.
 
     Args:
         attributor: Makes the maps.
+        batch_size: Images of a batch, for which programs are made.
         backend: Of ``torch.compile``.
     """
 
-    def __init__(self, attributor: Attributor, backend: str = "inductor") -> None:
+    def __init__(self, attributor: Attributor, batch_size: int, backend: str = "inductor") -> None:
+        self.batch_size = batch_size
         self._attributor = attributor
         self._backend = backend
         self._programs: dict[Any, Program] = {}
+        self._evaluations: dict[Any, _Evaluation] = {}
         self._warned: set[str] = set()
 
     def fits(self, model: nn.Module) -> bool:
@@ -58,68 +63,99 @@ class CompiledExplanations:
     def explain(
         self, model: nn.Module, images: Tensor, classes: Sequence[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """Classify N images and explain some classes of each, ready to be differentiated.
+        """Classify a batch and explain some classes of each image, ready to be differentiated.
 
         Args:
             model: One that :meth:`fits`.
-            images: float [N, 3, H, W], N > 1.
+            images: float [N, 3, H, W] for ``batch_size`` images N.
             classes: Each int64 [N], the class to explain in every image; may be empty.
 
         Returns:
             Logits [N, K], and for each of ``classes`` the signed maps, at least float32, [N, h, w].
         """
-        program = self._program("explain", self._explain, model, [images, *classes])
-        logits, *maps = program(images, *classes)
+        key = (len(classes), *_state(model, images))
+        if key not in self._programs:
+            self._programs[key] = Program(self._explain, model, [images, *classes], self._backend)
+        logits, *maps = self._programs[key](images, *classes)
         return logits, maps
-
-    def attribute_pairs(
-        self, model: nn.Module, images: Tensor, pair_images: Tensor, pair_classes: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Classify N images and explain P of their (image, class) pairs in one pass.
-
-        Arguments and results are those of :func:`guidance.attribution.attribute_pairs`, which a model that
-        does not :meth:`fit <fits>` and a batch without pairs are left to.
-        """
-        if len(pair_images) == 0 or not self.fits(model):
-            return attribute_pairs(self._attributor, model, images, pair_images, pair_classes)
-        inputs = [_at_least_two(each) for each in (images, pair_images, pair_classes)]
-        with torch.no_grad():
-            program = self._program("pairs", self._attribute_pairs, model, inputs)
-            logits, *maps = program(*inputs)
-        found = {
-            layer: of_layer[: len(pair_images)]
-            for layer, of_layer in zip(self._attributor.layers, maps, strict=True)
-        }
-        return logits[: len(images)], found
 
     def _explain(self, model: nn.Module, images: Tensor, *classes: Tensor) -> list[Tensor]:
         if not classes:
             return [model(images)]
         forward = self._attributor.forward(model, images)
-        return [
-            forward.logits,
-            *(self._attributor.attribute(forward, each, create_graph=True) for each in classes),
-        ]
+        maps = [self._attributor.attribute(forward, each, create_graph=True) for each in classes]
+        return [forward.logits, *maps]
 
-    def _attribute_pairs(
+    def attribute_pairs(
         self, model: nn.Module, images: Tensor, pair_images: Tensor, pair_classes: Tensor
-    ) -> list[Tensor]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Classify N images and explain P of their (image, class) pairs, a quarter of a batch at a time.
+
+        Arguments and results are those of :func:`guidance.attribution.attribute_pairs`, which a model that
+        does not :meth:`fit <fits>`, a batch without pairs and one of more than ``batch_size`` images are left
+        to. A smaller batch is filled up, and so are the last pairs.
+        """
+        if len(pair_images) == 0 or len(images) > self.batch_size or not self.fits(model):
+            return attribute_pairs(self._attributor, model, images, pair_images, pair_classes)
+        filled = _filled(images, self.batch_size)
+        key = _state(model, images)
+        if key not in self._evaluations:
+            self._evaluations[key] = _Evaluation(self._attributor, self._backend)
+        with torch.no_grad():
+            logits, maps = self._evaluations[key](model, filled, pair_images, pair_classes)
+        return logits[: len(images)], maps
+
+
+class _Evaluation:
+    """Two programs: one classifies a batch and records its factors, one explains a few pairs by them."""
+
+    def __init__(self, attributor: Attributor, backend: str) -> None:
+        self._attributor = attributor
+        self._backend = backend
+        self._record: Program | None = None
+        self._play: Program | None = None
+        self._of_batch: list[bool] = []
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, pair_images: Tensor, pair_classes: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        if self._record is None:
+            self._record = Program(self._recorded, model, [images], self._backend)
+        logits, *recorded = self._record(images)
+        few = max(1, len(images) // 4)
+        found = []
+        for rows, classes in zip(pair_images.split(few), pair_classes.split(few), strict=True):
+            inputs = [_filled(rows, few), _filled(classes, few), images, *recorded]
+            if self._play is None:
+                self._play = Program(self._played, model, inputs, self._backend)
+            found.append([of_layer[: len(rows)] for of_layer in self._play(*inputs)])
+        maps = (torch.cat(of_layer) for of_layer in zip(*found, strict=True))
+        return logits, dict(zip(self._attributor.layers, maps, strict=True))
+
+    def _recorded(self, model: nn.Module, images: Tensor) -> list[Tensor]:
         forward = self._attributor.forward(model, images)
-        maps = self._attributor.attribute_layers(forward.restrict(pair_images), pair_classes)
-        return [forward.logits, *maps.values()]
+        factors = cast(FactorTape, forward.tape).factors
+        self._of_batch = [of_batch for _, of_batch in factors]
+        return [forward.logits, *forward.activations.values(), *(factor for factor, _ in factors)]
 
-    def _program(self, name: str, function: Function, model: nn.Module, inputs: list[Tensor]) -> Program:
-        """Return the program for tensors like these, which differ from others in more than their lengths."""
-        images = inputs[0]
-        device = images.device.type
-        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        training = tuple(module.training for module in model.modules())
-        key = (name, len(inputs), images.shape[1:], images.dtype, images.device, autocast, training)
-        if key not in self._programs:
-            self._programs[key] = Program(function, model, inputs, self._backend)
-        return self._programs[key]
+    def _played(
+        self, model: nn.Module, rows: Tensor, classes: Tensor, images: Tensor, *recorded: Tensor
+    ) -> list[Tensor]:
+        layers = self._attributor.layers
+        activations = dict(zip(layers, recorded, strict=False))
+        tape = FactorTape(zip(recorded[len(layers) :], self._of_batch, strict=True))
+        forward = ForwardPass(images.new_zeros(0), activations, model, images, tape)
+        return list(self._attributor.attribute_layers(forward.restrict(rows), classes).values())
 
 
-def _at_least_two(rows: Tensor) -> Tensor:
-    """Repeat a single row: programs are for more."""
-    return rows.repeat(2, *[1] * (rows.ndim - 1)) if len(rows) == 1 else rows
+def _state(model: nn.Module, images: Tensor) -> tuple[Any, ...]:
+    """Return all that a program depends on besides the number of images."""
+    device = images.device.type
+    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    training = tuple(module.training for module in model.modules())
+    return images.shape[1:], images.dtype, images.device, autocast, training
+
+
+def _filled(rows: Tensor, count: int) -> Tensor:
+    """Append zeros to rows [P, ...] up to a count."""
+    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])

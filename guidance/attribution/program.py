@@ -11,14 +11,12 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._dynamo.exc import TorchDynamoException
 from torch.func import functional_call
 from torch.fx import GraphModule, Node
-from torch.fx.experimental import _config as symbolic_sizes
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
+from guidance.errors import InputError
 from guidance.models.closed_forms import plain_formulas
 
 Function = Callable[..., Sequence[Tensor]]
@@ -28,17 +26,17 @@ _MARKS = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
 
 
 class Program:
-    """A function of a model and of tensors, compiled for tensors of any length.
+    """A function of a model and of tensors, compiled for tensors of one size.
 
     What it returns is that of the function, up to rounding, and gradients reach the model's parameters.
     Buffers change as they would. The modes of the modules (training or evaluation), hyperparameters and
     autocast are those of the moment in which the program is made.
 
     Args:
-        function: Called with the model and ``inputs``; may differentiate, and must not draw random numbers.
+        function: Called with the model and ``inputs``; may differentiate, and must neither draw random
+            numbers nor detach what a gradient is to reach.
         model: Its parameters and buffers are read at each call, so that they may move or be replaced.
-        inputs: Examples. Their first dimensions vary from call to call, each for itself, and are at least 2;
-            all else is fixed.
+        inputs: Examples, whose values do not matter.
         backend: Of ``torch.compile``.
     """
 
@@ -47,24 +45,34 @@ class Program:
     ) -> None:
         self._model = _Applied(function, model)
         graph, self._changing = _trace(self._model, inputs)
-        self._run = torch.compile(graph, fullgraph=True, backend=backend)
-        self._ran = False
+        self._run = torch.compile(graph, fullgraph=True, dynamic=False, backend=backend)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        """Return what the function returns."""
-        for each in inputs:
-            torch._dynamo.mark_dynamic(each, 0)
+        """Return what the function returns; the first call compiles.
+
+        Raises:
+            InputError: If that fails, as without a C++ compiler.
+        """
         buffers = list(self._model.buffers())
-        # Sizes that are equal in the first call need not be so in the next one.
-        distinct = symbolic_sizes.patch(use_duck_shape=False)
         # The casts that autocast makes are part of the program.
-        with torch.autocast(inputs[0].device.type, enabled=False), distinct:
-            outputs: Sequence[Tensor] = self._run(*inputs, *self._model.parameters(), *buffers)
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            outputs = self._compiled(*inputs, *self._model.parameters(), *buffers)
         count = len(outputs) - len(self._changing)
         with torch.no_grad():
             for position, value in zip(self._changing, outputs[count:], strict=True):
                 buffers[position].copy_(value)
         return list(outputs[:count])
+
+    def _compiled(self, *tensors: Tensor) -> Sequence[Tensor]:
+        try:
+            outputs: Sequence[Tensor] = self._run(*tensors)
+        except TorchDynamoException as error:
+            cause = str(getattr(error, "inner_exception", error)).strip().split("\n")[0]
+            raise InputError(
+                f"trainer.compile=true: torch.compile failed: {cause}. It needs a C++ compiler (CXX names "
+                "one) and the headers of Python, or on a GPU Triton; go without it: trainer.compile=false"
+            ) from error
+        return outputs
 
 
 class _Applied(nn.Module):
@@ -94,20 +102,10 @@ def _trace(model: _Applied, inputs: Sequence[Tensor]) -> tuple[GraphModule, list
         outputs = functional_call(model, state | copies, tensors[: len(inputs)])
         return [*outputs, *copies.values()]
 
-    mode = FakeTensorMode(shape_env=ShapeEnv())
-    fakes = [_without_values(mode, each, True) for each in inputs]
-    fakes += [_without_values(mode, each, False) for each in (*parameters.values(), *buffers.values())]
-    with plain_formulas(), mode, enable_python_dispatcher(), torch.enable_grad():
-        graph = make_fx(flat)(*fakes)
+    with plain_formulas(), torch.enable_grad():
+        graph = make_fx(flat, tracing_mode="fake")(*inputs, *parameters.values(), *buffers.values())
     changing = _clean(graph, len(buffers))
     return graph, changing
-
-
-def _without_values(mode: FakeTensorMode, tensor: Tensor, varies: bool) -> FakeTensor:
-    first = [DimDynamic.DYNAMIC if varies else DimDynamic.STATIC] * min(1, tensor.ndim)
-    sizes = [*first, *[DimDynamic.STATIC] * (tensor.ndim - 1)]
-    context = StatelessSymbolicContext(dynamic_sizes=sizes, constraint_sizes=[None] * tensor.ndim)
-    return mode.from_tensor(tensor, symbolic_context=context)
 
 
 def _clean(graph: GraphModule, buffers: int) -> list[int]:

@@ -120,6 +120,11 @@ class GuidanceDataModule(pl.LightningDataModule):
         return self._image_size
 
     @property
+    def batch_size(self) -> int:
+        """Images of a batch over all processes."""
+        return self._batch_size
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """The names of the groups that accuracy is reported for."""
         return self._any_split.groups

@@ -12,7 +12,7 @@ loss must still reach the factors. So they are not detached in the forward pass:
   which explains any rows of the batch, at the cost of a backward pass of these rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -132,10 +132,16 @@ class FactorTape:
 
     While the tape plays, linear maps return zeros: what a dynamic linear network would compute is known,
     and its gradient depends on the factors alone. No factor is computed again, and no statistics change.
+
+    Attributes:
+        factors: What was recorded, each with whether all images share it.
+
+    Args:
+        factors: Of another tape, to be played.
     """
 
-    def __init__(self) -> None:
-        self._factors: list[tuple[Tensor, bool]] = []
+    def __init__(self, factors: Iterable[tuple[Tensor, bool]] = ()) -> None:
+        self.factors = list(factors)
         self._rows: Tensor | None = None
         self._next = 0
 
@@ -168,9 +174,9 @@ class FactorTape:
         """Compute and keep the next factor, or give it out; see :func:`recorded`."""
         if self._rows is None:
             factor = compute()
-            self._factors.append((factor, of_batch))
+            self.factors.append((factor, of_batch))
             return factor
-        factor, of_batch = self._factors[self._next]
+        factor, of_batch = self.factors[self._next]
         self._next += 1
         if of_batch:
             return factor

@@ -148,6 +148,4 @@ def _zeros(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pai
     ]
     channels_last = x.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    # Not len(x), which would be a number also where a trace goes by symbols.
-    zeros = torch.zeros(x.shape[0], weight.shape[0], *size, dtype=x.dtype, device=x.device)
-    return zeros.to(memory_format=layout)
+    return torch.zeros(len(x), len(weight), *size, dtype=x.dtype, device=x.device).to(memory_format=layout)

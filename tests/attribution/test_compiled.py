@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
+from torch._inductor import config as inductor
 
 from guidance.attribution import (
     Attributor,
@@ -19,6 +20,7 @@ from guidance.attribution import (
     InputXGradient,
     attribute_pairs,
 )
+from guidance.errors import InputError
 from guidance.losses import EnergyLoss
 from guidance.models import (
     BcosConv2d,
@@ -82,17 +84,17 @@ def check_training(
     size: int = 32,
     backend: str = UNCOMPILED,
 ) -> None:
-    """Steps on batches of several sizes are equal, by one program that is compiled once."""
+    """Steps on several batches are equal, by one program that is compiled once."""
     tolerance = 1e-9 if dtype == torch.float64 else 2e-4
     model = model.to(dtype).train()
     other = copy.deepcopy(model)
     attributor = BcosContributions(layer)
-    compiled = CompiledExplanations(attributor, backend)
+    compiled = CompiledExplanations(attributor, 4, backend)
     assert compiled.fits(model)
     counters.clear()
-    for count in (4, 3, 6, 4):
-        images = images_of(count, size, dtype)
-        classes = list(torch.randint(0, 3, (rounds, count)))
+    for _ in range(3):
+        images = images_of(4, size, dtype)
+        classes = list(torch.randint(0, 3, (rounds, 4)))
         logits, maps = compiled.explain(model, images, classes)
         expected_logits, expected_maps = explain(attributor, other, images, classes)
         loss, expected = loss_of(logits, maps), loss_of(expected_logits, expected_maps)
@@ -117,23 +119,24 @@ def check_training(
 
 
 def check_evaluation(model: Classifier, layers: list[str], size: int = 32, backend: str = UNCOMPILED) -> None:
-    """Maps of any number of pairs are equal, by one program that is compiled once; no statistics change."""
+    """Maps of any number of pairs are equal, by two programs that are compiled once; no statistics change."""
     model = model.double().eval()
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     attributor = BcosContributions(layers)
-    compiled = CompiledExplanations(attributor, backend)
+    compiled = CompiledExplanations(attributor, 8, backend)
     counters.clear()
-    for count, pairs in ((4, 4), (4, 7), (3, 2), (3, 9), (1, 1), (2, 3)):
+    for count, pairs in ((8, 8), (8, 13), (3, 2), (3, 9), (1, 1)):
         images = images_of(count, size, torch.float64)
         of_images, of_classes = torch.randint(0, count, (pairs,)), torch.randint(0, 3, (pairs,))
         logits, maps = compiled.attribute_pairs(model, images, of_images, of_classes)
         expected_logits, expected = attribute_pairs(attributor, model, images, of_images, of_classes)
         assert_near(logits, expected_logits, 1e-9)
+        assert logits.shape == (count, 3)
         assert list(maps) == layers
         for layer in layers:
             assert not maps[layer].requires_grad
             assert_near(maps[layer], expected[layer], 1e-9)
-    assert counters["stats"]["unique_graphs"] == 1
+    assert counters["stats"]["unique_graphs"] == 2
     assert not counters["graph_break"]
     for name, buffer in model.named_buffers():
         assert torch.equal(buffer, before[name]), name
@@ -171,7 +174,7 @@ def test_a_network_in_evaluation_mode_is_trained() -> None:
     attributor = BcosContributions()
     images, classes = images_of(3, 16, torch.float64), [torch.tensor([0, 1, 2])]
     # The mode is the module's own: check_training would set it.
-    logits, maps = CompiledExplanations(attributor, UNCOMPILED).explain(model, images, classes)
+    logits, maps = CompiledExplanations(attributor, 3, UNCOMPILED).explain(model, images, classes)
     expected = loss_of(*explain(attributor, other, images, classes))
     gradients = torch.autograd.grad(loss_of(logits, maps), list(model.parameters()))
     for gradient, theirs in zip(
@@ -184,7 +187,7 @@ def test_a_network_in_evaluation_mode_is_trained() -> None:
 def test_modes_have_programs_of_their_own() -> None:
     model = tiny().double()
     attributor = BcosContributions()
-    compiled = CompiledExplanations(attributor, UNCOMPILED)
+    compiled = CompiledExplanations(attributor, 3, UNCOMPILED)
     images, classes = images_of(3, 16, torch.float64), [torch.tensor([0, 1, 2])]
     of_training, _ = compiled.explain(model.train(), images, classes)
     of_evaluation, _ = compiled.explain(model.eval(), images, classes)
@@ -195,7 +198,7 @@ def test_modes_have_programs_of_their_own() -> None:
 def test_parameters_may_be_replaced_between_steps() -> None:
     """As by loading a checkpoint, or by moving the model."""
     model, images = tiny().double().eval(), images_of(3, 16, torch.float64)
-    compiled = CompiledExplanations(BcosContributions(), UNCOMPILED)
+    compiled = CompiledExplanations(BcosContributions(), 3, UNCOMPILED)
     compiled.explain(model, images, [])
     with torch.no_grad():
         model.load_state_dict({name: value + 1 for name, value in model.state_dict().items()}, assign=True)
@@ -205,9 +208,17 @@ def test_parameters_may_be_replaced_between_steps() -> None:
 def test_batch_without_pairs() -> None:
     model, images = tiny().eval(), images_of(2, 16, torch.float32)
     none = torch.zeros(0, dtype=torch.int64)
-    logits, maps = CompiledExplanations(BcosContributions()).attribute_pairs(model, images, none, none)
+    logits, maps = CompiledExplanations(BcosContributions(), 3).attribute_pairs(model, images, none, none)
     torch.testing.assert_close(logits, model(images))
     assert maps["input"].shape == (0, 1, 1)
+
+
+def test_batch_of_more_images_is_explained_all_the_same() -> None:
+    model, images = tiny().eval(), images_of(4, 16, torch.float32)
+    pairs = torch.tensor([0, 3, 3]), torch.tensor([2, 0, 1])
+    attributor = BcosContributions()
+    _, maps = CompiledExplanations(attributor, 3).attribute_pairs(model, images, *pairs)
+    torch.testing.assert_close(maps, attribute_pairs(attributor, model, images, *pairs)[1])
 
 
 def with_dropout() -> Classifier:
@@ -228,7 +239,7 @@ def test_what_does_not_fit_is_told_once(
     build: Callable[[], Classifier], attributor: Attributor, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = build().train()
-    compiled = CompiledExplanations(attributor)
+    compiled = CompiledExplanations(attributor, 3)
     with caplog.at_level(logging.WARNING):
         assert not compiled.fits(model)
         assert not compiled.fits(model)
@@ -239,10 +250,17 @@ def test_pairs_of_what_does_not_fit_are_explained_all_the_same() -> None:
     model, images = tiny().eval(), images_of(2, 16, torch.float32)
     pairs = torch.tensor([0, 1, 1]), torch.tensor([2, 0, 1])
     attributor = InputXGradient()
-    logits, maps = CompiledExplanations(attributor).attribute_pairs(model, images, *pairs)
+    logits, maps = CompiledExplanations(attributor, 3).attribute_pairs(model, images, *pairs)
     expected_logits, expected = attribute_pairs(attributor, model, images, *pairs)
     torch.testing.assert_close(logits, expected_logits)
     torch.testing.assert_close(maps["input"], expected["input"])
+
+
+def test_no_compiler() -> None:
+    compiled = CompiledExplanations(BcosContributions(), 3)
+    without = inductor.patch({"cpp.cxx": ("no-such-compiler",), "fx_graph_cache": False})
+    with without, pytest.raises(InputError, match=r"torch.compile failed: .* C\+\+ compiler"):
+        compiled.explain(tiny(), images_of(3, 16, torch.float32), [])
 
 
 FAMILIES: list[tuple[Callable[[], Classifier], int]] = [
