@@ -203,11 +203,10 @@ class GuidedClassifier(pl.LightningModule):
         world = self.trainer.world_size
         compiled = self.compiled
         # The last batch of an epoch may be smaller, and is no worth a program.
-        if compiled is not None and len(batch) == compiled.batch_size and self._compiles(compiled):
+        if compiled is not None and self._compiles(compiled) and len(batch) == compiled.batch_size:
             # A program explains all images, also those of a batch that has none to guide.
-            rounds = (
-                self._guidance_rounds(batch, lesson, slice(None)) if self.localization is not None else []
-            )
+            guides = self.localization is not None
+            rounds = self._guidance_rounds(batch, lesson, slice(None)) if guides else []
             logits, maps = compiled.explain(self.model, images, [one.classes for one in rounds])
             return _Seen(logits, rounds, maps)
         # Processes run the same collectives only if they build the same graph, so with several of them a
@@ -230,9 +229,7 @@ class GuidedClassifier(pl.LightningModule):
         if self.trainer.world_size > 1:
             compiled.warn("it is for one process, not for several that train together")
         elif self.localization is not None and self.guided_classes == "all":
-            compiled.warn(
-                "the number of classes that loss.classes=all explains varies; it is for one or absent"
-            )
+            compiled.warn("it is for loss.classes=one and absent, not for all")
         else:
             return compiled.fits(self.model)
         return False

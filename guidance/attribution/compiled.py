@@ -142,7 +142,7 @@ class _Evaluation:
         self, model: nn.Module, rows: Tensor, classes: Tensor, images: Tensor, *recorded: Tensor
     ) -> list[Tensor]:
         layers = self._attributor.layers
-        activations = dict(zip(layers, recorded, strict=False))
+        activations = dict(zip(layers, recorded[: len(layers)], strict=True))
         tape = FactorTape(zip(recorded[len(layers) :], self._of_batch, strict=True))
         forward = ForwardPass(images.new_zeros(0), activations, model, images, tape)
         return list(self._attributor.attribute_layers(forward.restrict(rows), classes).values())
