@@ -58,9 +58,6 @@ def main() -> None:
         variants["guided, compiled"] = partial(
             backward, model, partial(compiled_loss, model, compiled, *step)
         )
-        variants["not guided, compiled"] = partial(
-            backward, model, partial(compiled_plain_loss, model, compiled, *step)
-        )
     print(
         f"B-cos ResNet-{options.depth}, batch {options.batch_size}, {options.image_size} px, {options.layer}"
     )
@@ -119,14 +116,6 @@ def compiled_loss(
     loss = F.binary_cross_entropy_with_logits(logits, labels)
     localization: Tensor = EnergyLoss()(maps, masks)[guided].mean()
     return loss + 0.06 * localization
-
-
-def compiled_plain_loss(
-    model: Classifier, compiled: CompiledExplanations, images: Tensor, labels: Tensor, *_: Tensor
-) -> Tensor:
-    """Return the loss of a compiled step of ours without guidance."""
-    logits, _none = compiled.explain(model, images, [])
-    return F.binary_cross_entropy_with_logits(logits, labels)
 
 
 def plain_loss(model: nn.Module, images: Tensor, labels: Tensor, *_: Tensor) -> Tensor:
