@@ -59,16 +59,25 @@ def check_same_step(batch: Batch, **options: Any) -> GuidedClassifier:
     return compiled
 
 
-@pytest.mark.parametrize("options", [{}, GUIDED, {"guided_classes": "absent", **GUIDED}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        GUIDED,
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"guided_classes": "absent", **GUIDED}, marks=pytest.mark.slow),
+    ],
+)
 def test_training_step(options: dict[str, Any]) -> None:
     check_same_step(make_batch(), **options)
     assert counters["stats"]["unique_graphs"] == 1
 
 
+@pytest.mark.slow
 def test_batch_without_an_image_to_guide() -> None:
     check_same_step(replace(make_batch(), annotated=torch.zeros(5, dtype=torch.bool)), **GUIDED)
 
 
+@pytest.mark.slow
 def test_step_with_a_teacher() -> None:
     torch.manual_seed(1)
     teacher = Teacher(bcos_small(3, width=8), BcosContributions(), temperature=2.0)
