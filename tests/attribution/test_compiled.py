@@ -4,7 +4,7 @@ import copy
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -226,7 +226,7 @@ def test_batch_of_more_images_is_explained_all_the_same() -> None:
 
 def with_dropout() -> Classifier:
     model = tiny()
-    model.network.append(nn.Dropout(0.5))  # type: ignore[operator]
+    cast(nn.Sequential, model.network).append(nn.Dropout(0.5))
     return model
 
 
