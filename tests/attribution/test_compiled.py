@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -103,6 +103,8 @@ def check_training(
         for of_round, expected_map in zip(maps, expected_maps, strict=True):
             assert_near(of_round, expected_map, tolerance)
         parameters = dict(model.named_parameters())
+        gradients: Sequence[Tensor | None]
+        theirs: Sequence[Tensor | None]
         gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         theirs = torch.autograd.grad(expected, list(other.parameters()), allow_unused=True)
         for name, gradient, expected_gradient in zip(parameters, gradients, theirs, strict=True):
