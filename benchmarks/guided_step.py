@@ -179,8 +179,8 @@ def check_compiled(model: Classifier, compiled: CompiledExplanations, step: Step
         )
         for gradients in found[1:]
     )
-    if not theirs < 1e-2:
-        raise AssertionError(f"gradients of the compiled step differ by {theirs} of their largest")
+    if not theirs < 2 * ours + 1e-4:
+        raise AssertionError(f"gradients are off by {theirs} of their largest compiled, by {ours} not compiled")
     print(f"gradients in float32: to {theirs:.0e} of their largest compiled, to {ours:.0e} not compiled")
 
 
