@@ -15,7 +15,7 @@ from interleaved import compare, restart_with_allocator
 from official_stand_in import official_evaluation, official_resnet
 from torch import Tensor
 
-from guidance.attribution import BcosContributions, attribute_pairs
+from guidance.attribution import BcosContributions, CompiledExplanations, attribute_pairs
 from guidance.models import Classifier, bcos_resnet
 
 
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--layer", default="input", choices=("input", "final"))
     parser.add_argument("--classes", type=float, default=1.5, help="pairs per image, on average")
+    parser.add_argument("--compile", action="store_true", help="time compiled passes too; takes minutes more")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", default="cpu", choices=("cpu", "wall"))
@@ -51,6 +52,12 @@ def main() -> None:
         "further forward passes": partial(further_forward_passes, attributor, model, images, pairs),
         "no maps": partial(classify, model, images),
     }
+    if options.compile:
+        compiled = CompiledExplanations(attributor, options.batch_size)
+        _, again = compiled.attribute_pairs(model, images, *pairs.T)
+        largest = float(theirs.abs().max())
+        torch.testing.assert_close(again[options.layer], theirs, rtol=1e-3, atol=1e-4 * largest)
+        variants["compiled"] = partial(compiled.attribute_pairs, model, images, *pairs.T)
     size = f"batch {options.batch_size}, {options.image_size} px, {len(pairs)} pairs"
     print(f"B-cos ResNet-{options.depth}, {options.layer}, {size}")
     compare(variants, options.rounds, options.clock)

@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from guidance.errors import InputError
 from guidance.files import write_atomically
-from guidance.run_directory import fingerprint
+from guidance.run_directory import fingerprint, without_speed
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ def baseline_config(config: DictConfig) -> DictConfig:
         raise InputError(f"baseline.changes: {str(error).splitlines()[0]}") from error
     own.paths.output_dir = ""  # what refers to it must not tell runs apart
     content = cast("dict[str, Any]", OmegaConf.to_container(own, resolve=True))
-    digits = fingerprint({key: value for key, value in content.items() if key not in _NOT_COMPARED})
+    compared = {key: value for key, value in content.items() if key not in _NOT_COMPARED}
+    digits = fingerprint(without_speed(compared))
     own.paths.output_dir = str(Path(config.baseline.dir) / digits)
     return own
 

@@ -146,6 +146,7 @@ def build_module(config: DictConfig, data: LabelledData, start_weights: bool = T
         groups=data.groups,
         has_masks=data.has_masks,
         seed=config.seed,
+        compiled_batch_size=config.data.batch_size if OmegaConf.select(config, "trainer.compile") else None,
         config=portable_config(config),
         **options,
     )
@@ -190,8 +191,11 @@ def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[L
         InputError: If an option is refused; see :func:`guidance.trainer_options.check_trainer`.
     """
     check_trainer(config.trainer)
+    node = config.trainer.copy()
+    OmegaConf.set_struct(node, False)
+    node.pop("compile", None)  # the module's
     trainer: pl.Trainer = build_part(
-        config.trainer,
+        node,
         "trainer",
         callbacks=callbacks,
         logger=loggers or False,

@@ -1,8 +1,7 @@
 """The training module: classification loss + weight * localization loss, and the metrics of both."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 import pytorch_lightning as pl
@@ -12,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from guidance.attribution import Attributor, attribute_pairs, cannot_guide
+from guidance.attribution import Attributor, CompiledExplanations, attribute_pairs, cannot_guide
 from guidance.data import Batch, TrainingBatchSampler
 from guidance.errors import InputError, unknown_name
-from guidance.guided_class import draw_guided_class, nth_class, rows_to_explain
-from guidance.losses import AbsentEvidenceLoss, MapSimilarityLoss
+from guidance.guidance_rounds import GuidanceRound, GuidedClasses, guidance_rounds, teacher_round
+from guidance.guided_class import rows_to_explain
+from guidance.losses import MapSimilarityLoss
 from guidance.metrics import SplitMetrics
 from guidance.migration import FORMAT_VERSION
 from guidance.models import Classifier
@@ -25,20 +25,16 @@ from guidance.step_record import StepRecord
 from guidance.teacher import Lesson, Teacher
 
 Reduction = Literal["mean", "sum"]
-GuidedClasses = Literal["one", "all", "absent"]
-
-# Sets the draw of absent classes apart from that of present ones.
-_ABSENT = 0x5EED
 
 
 @dataclass(frozen=True)
-class _Round:
-    """One class of every image that is explained and scored; ``guided`` says in which images it counts."""
+class _Outputs:
+    """Logits of all images of a batch, and for each round the maps of the images in ``rows``."""
 
-    classes: Tensor
-    guided: Tensor
-    loss: Callable[[Tensor], Tensor]
-    absent: bool = False
+    logits: Tensor
+    rounds: Sequence[GuidanceRound] = ()
+    maps: Sequence[Tensor] = ()
+    rows: Tensor | slice = field(default_factory=lambda: slice(None))
 
 
 class GuidedClassifier(pl.LightningModule):
@@ -75,6 +71,8 @@ class GuidedClassifier(pl.LightningModule):
         groups: The names of the groups that accuracy is reported for.
         has_masks: Whether images may have segmentation masks, on which on-object EPG is reported.
         seed: All randomness of training derives from it.
+        compiled_batch_size: If given, batches of so many images are trained on, and smaller ones evaluated,
+            by :class:`~guidance.attribution.CompiledExplanations`, where it fits.
         config: The run's configuration, plain; kept in every checkpoint.
 
     Raises:
@@ -96,6 +94,7 @@ class GuidedClassifier(pl.LightningModule):
         groups: Sequence[str] = (),
         has_masks: bool = False,
         seed: int = 0,
+        compiled_batch_size: int | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -126,6 +125,7 @@ class GuidedClassifier(pl.LightningModule):
         self.teacher = teacher
         self.make_optimizer = optimizer
         self.seed = seed
+        self.compiled = CompiledExplanations(attributor, compiled_batch_size) if compiled_batch_size else None
         self.config = dict(config or {})
         self.iou_threshold = 0.5
         self.keep_threshold = False
@@ -215,42 +215,27 @@ class GuidedClassifier(pl.LightningModule):
         """
         record = StepRecord(batch.indices)
         images = record.note("input", batch.images).to(self.dtype) / 255
-
-        # Processes run the same collectives only if they build the same graph, so with several of them a
-        # batch without a guidable image goes the whole way, with a localization loss of 0.
-        guides = self.localization is not None and (self._rounds > 0 or world > 1)
-        rows: Tensor | slice = slice(None)
-        if guides:
-            forward = self.attributor.forward(self.model, images)
-            logits = record.note("logits", forward.logits)
-            # For the same reason several processes explain all images.
-            if world == 1 and isinstance(self._rows, Tensor) and forward.tape is not None:
-                rows = self._rows.to(images.device, non_blocking=True)
-        else:
-            logits = record.note("logits", self.model(images))
         lesson = self.teacher.teach(images) if self.teacher is not None else None
         if lesson is not None:
             record.note("teacher's map", lesson.maps)
+        outputs = self._run(images, batch, lesson, epoch, world)
+        record.note("logits", outputs.logits)
         if lesson is not None and self.teacher is not None and self.teacher.temperature is not None:
-            classification = self.teacher.distillation_loss(logits, lesson)
+            classification = self.teacher.distillation_loss(outputs.logits, lesson)
         else:
-            classification = _cross_entropy(logits, batch.labels)
+            classification = _cross_entropy(outputs.logits, batch.labels)
         record.note("classification loss", classification)
-        rounds = self._guidance_rounds(batch, lesson, rows, epoch) if guides else []
-        counts = self._global_counts(batch, rounds, world)
+        counts = self._global_counts(batch, outputs.rounds, world)
         loss = classification = classification.sum() * world / counts[0]
         losses = {"classification_loss": classification}
-        if guides:
+        if outputs.rounds:
             localization = torch.zeros_like(classification)
-            if isinstance(rows, Tensor):
-                forward = forward.restrict(rows)
-            of_maps = rows if isinstance(rows, Tensor) else None
-            for one in rounds:
+            of_maps = outputs.rows if isinstance(outputs.rows, Tensor) else None
+            for one, maps in zip(outputs.rounds, outputs.maps, strict=True):
                 record.guided.append((one.classes, one.guided))
-                maps = self.attributor.attribute(forward, one.classes[rows], create_graph=True)
                 each = one.loss(record.note("map", maps, of_maps))
                 record.note("localization loss", each, of_maps)
-                total = torch.where(one.guided[rows], each, 0.0).sum() * world
+                total = torch.where(one.guided[outputs.rows], each, 0.0).sum() * world
                 if self.reduction == "mean":
                     total = total / counts[2 if one.absent else 1].clamp(min=1)
                 localization = localization + total
@@ -258,27 +243,54 @@ class GuidedClassifier(pl.LightningModule):
             losses = {"localization_loss": localization} | losses
         return losses | {"loss": record.note("loss", loss)}, record
 
+    def _run(self, images: Tensor, batch: Batch, lesson: Lesson | None, epoch: int, world: int) -> _Outputs:
+        """Classify the images of a batch and explain those that are guided."""
+        # Processes run the same collectives only if they build the same graph, so with several of them a
+        # batch without a guidable image goes the whole way, with a localization loss of 0.
+        guides = self.localization is not None and (self._rounds > 0 or world > 1)
+        compiled = self._compiled(len(batch), world) if guides or self.localization is None else None
+        if compiled is not None:
+            rounds = self._guidance_rounds(batch, lesson, slice(None), epoch) if guides else []
+            logits, maps = compiled.explain(self.model, images, [one.classes for one in rounds])
+            return _Outputs(logits, rounds, maps)
+        if not guides:
+            return _Outputs(self.model(images))
+        forward = self.attributor.forward(self.model, images)
+        logits = forward.logits
+        rows: Tensor | slice = slice(None)
+        # For the same reason several processes explain all images.
+        if world == 1 and isinstance(self._rows, Tensor) and forward.tape is not None:
+            rows = self._rows.to(images.device, non_blocking=True)
+            forward = forward.restrict(rows)
+        rounds = self._guidance_rounds(batch, lesson, rows, epoch)
+        maps = [self.attributor.attribute(forward, one.classes[rows], create_graph=True) for one in rounds]
+        return _Outputs(logits, rounds, maps, rows)
+
+    def _compiled(self, images: int, world: int) -> CompiledExplanations | None:
+        """Return what trains on a batch of so many images by a program; None, told once, if nothing does."""
+        compiled = self.compiled
+        if compiled is None:
+            return None
+        if world > 1:
+            compiled.warn("it is for one process, not for several that train together")
+        elif self.localization is not None and self.guided_classes == "all":
+            compiled.warn("it is for loss.classes=one and absent, not for all")
+        # The last batch of an epoch may be smaller, and is no worth a program.
+        elif compiled.fits(self.model) and images == compiled.batch_size:
+            return compiled
+        return None
+
     def _guidance_rounds(
         self, batch: Batch, lesson: Lesson | None, rows: Tensor | slice, epoch: int
-    ) -> list[_Round]:
-        """Return what is explained in this step: one class of every image a round; losses are of rows."""
+    ) -> list[GuidanceRound]:
+        """Return what is explained in this step; losses are of rows."""
         loss = cast(nn.Module, self.localization)
         if lesson is not None:
-            guided = torch.ones(len(batch), dtype=torch.bool, device=batch.images.device)
-            return [_Round(lesson.classes, guided, partial(loss, teacher_maps=lesson.maps))]
-        guidable = batch.guidable()
-        if self.guided_classes == "all":
-            chosen = [nth_class(guidable, number) for number in range(max(self._rounds, 1))]
-        else:
-            chosen = [draw_guided_class(guidable, self.seed, epoch, batch.indices)]
-        rounds = [_Round(k, guided, partial(loss, masks=batch.class_masks(k)[rows])) for k, guided in chosen]
-        if self.guided_classes == "absent":
-            absent = ~batch.labels & batch.annotated[:, None]
-            k, guided = draw_guided_class(absent, self.seed + _ABSENT, epoch, batch.indices)
-            rounds.append(_Round(k, guided, AbsentEvidenceLoss(), absent=True))
-        return rounds
+            return [teacher_round(loss, lesson)]
+        most = max(self._rounds, 1)
+        return guidance_rounds(loss, batch, rows, self.guided_classes, most, self.seed, epoch)
 
-    def _global_counts(self, batch: Batch, rounds: list[_Round], world: int) -> Tensor:
+    def _global_counts(self, batch: Batch, rounds: Sequence[GuidanceRound], world: int) -> Tensor:
         """Return how many images, guided and absent pairs the batches of all processes have, int64 [3]."""
         counts = torch.zeros(3, dtype=torch.int64, device=batch.images.device)
         counts[0] = len(batch)
@@ -311,7 +323,10 @@ class GuidedClassifier(pl.LightningModule):
     def _score(self, batch: Batch, split: str, metrics: SplitMetrics) -> None:
         images = batch.images.to(self.dtype) / 255
         pair_images, pair_classes = batch.has_boxes().nonzero(as_tuple=True)
-        logits, maps = attribute_pairs(self.attributor, self.model, images, pair_images, pair_classes)
+        if self.compiled is not None and self.trainer.world_size == 1:
+            logits, maps = self.compiled.attribute_pairs(self.model, images, pair_images, pair_classes)
+        else:
+            logits, maps = attribute_pairs(self.attributor, self.model, images, pair_images, pair_classes)
         self.record = StepRecord(batch.indices)
         self.record.note("input", batch.images)
         self.record.note("logits", logits)

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from guidance.allocator import keep_freed_memory
 from guidance.baseline import start_from_baseline
 from guidance.building import build_data, build_module, build_part, build_trainer
 from guidance.callbacks import FiniteGuard, LastCheckpoint, ParetoCheckpoint
@@ -63,6 +64,7 @@ def train(config: DictConfig) -> dict[str, Any]:
 
 def _train(config: DictConfig) -> dict[str, Any]:
     quiet_lightning()
+    _prepare_memory(config)
     output_dir = Path(config.paths.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = resolve_checkpoint(config.ckpt_path, output_dir)
@@ -131,6 +133,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
         InputError: If there is no such split, or the checkpoint does not fit the rest.
     """
     quiet_lightning()
+    _prepare_memory(config)
     if config.split not in _SPLITS:
         raise unknown_name("split", config.split, _SPLITS)
     if not isinstance(config.ckpt_path, str):
@@ -166,6 +169,11 @@ def quiet_lightning() -> None:
         ".*was configured so validation and test.*",
     ):
         warnings.filterwarnings("ignore", message)
+
+
+def _prepare_memory(config: DictConfig) -> None:
+    if config.trainer.get("accelerator") == "cpu":
+        keep_freed_memory()
 
 
 def _refuse_untrainable(config: DictConfig) -> None:

@@ -32,8 +32,8 @@ def run_directory(runs_dir: str, date: str, time: str, *, _root_: DictConfig) ->
     """Return ``runs_dir/date/time``, or the newest run of this configuration if that is to be continued.
 
     Two configurations are the same if they agree in everything except ``ckpt_path``, ``paths`` and
-    ``trusted``. The newest is the one whose folder's name, the date and time of its start, is the greatest;
-    no clock is read.
+    ``trusted``, and ``trainer.compile``. The newest is the one whose folder's name, the date and time of its
+    start, is the greatest; no clock is read.
 
     A new run has a folder of its own, which is made: if there is one of this name, of a run that started in
     the same second or before the clock was set back, a number is added. Where each of several processes
@@ -160,9 +160,17 @@ def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | 
 
 
 def comparable(config: DictConfig) -> dict[str, Any]:
-    """Return what makes two runs the same: all but ``ckpt_path``, paths, what is trusted and Hydra's part."""
+    """Return what makes two runs the same: all but ``ckpt_path``, paths, speed, trust and Hydra's part."""
     content = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
-    return {str(key): value for key, value in content.items() if key not in _NOT_COMPARED}
+    return without_speed({str(key): value for key, value in content.items() if key not in _NOT_COMPARED})
+
+
+def without_speed(content: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a plain configuration what changes no result but by rounding: ``trainer.compile``."""
+    trainer = content.get("trainer")
+    if not isinstance(trainer, dict):
+        return content
+    return content | {"trainer": {key: value for key, value in trainer.items() if key != "compile"}}
 
 
 def fingerprint(content: Any) -> str:

@@ -13,10 +13,11 @@ from guidance.attribution import Attributor, BcosContributions, GradCAM
 from guidance.data import Batch
 from guidance.data.batch import Target
 from guidance.errors import InputError
+from guidance.guidance_rounds import GuidedClasses
 from guidance.guided_class import draw_guided_class
 from guidance.losses import EnergyLoss, L1Loss, MapSimilarityLoss
 from guidance.models import bcos_small
-from guidance.module import GuidedClasses, GuidedClassifier, Reduction
+from guidance.module import GuidedClassifier, Reduction
 from guidance.teacher import Teacher
 from tests.tiny import tiny_config
 

@@ -3,6 +3,7 @@
 from guidance.attribution.ablation_cam import AblationCAM
 from guidance.attribution.attributor import Attributor, GradientAttributor, cannot_guide
 from guidance.attribution.bcos import BcosContributions
+from guidance.attribution.compiled import CompiledExplanations
 from guidance.attribution.forward_pass import ForwardPass, run_model
 from guidance.attribution.grad_cam import GradCAM
 from guidance.attribution.grad_cam_plus_plus import GradCAMPlusPlus
@@ -26,6 +27,7 @@ __all__ = [
     "AblationCAM",
     "Attributor",
     "BcosContributions",
+    "CompiledExplanations",
     "ForwardPass",
     "GradCAM",
     "GradCAMPlusPlus",

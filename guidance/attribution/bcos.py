@@ -45,7 +45,7 @@ class BcosContributions(InputXGradient):
         If nothing but dynamic factors keeps the model from being linear, they are kept, so that images can be
         explained one by one.
         """
-        tape = FactorTape() if _linear_but_for_factors(model) else None
+        tape = FactorTape() if linear_but_for_factors(model) else None
         return run_model(model, images, self.layers, tape=tape)
 
     def backward_context(self) -> AbstractContextManager[None]:
@@ -53,7 +53,7 @@ class BcosContributions(InputXGradient):
         return explanation_backward()
 
 
-def _linear_but_for_factors(model: nn.Module) -> bool:
+def linear_but_for_factors(model: nn.Module) -> bool:
     """Return whether a model is known to be, in its present mode, linear but for its dynamic factors."""
     random = (nn.Dropout, nn.Dropout2d, StochasticDepth)
     drops = any(isinstance(module, random) and module.training and module.p for module in model.modules())

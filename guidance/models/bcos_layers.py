@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from guidance.models.closed_forms import absolute_quotient, squared_norm, unit_norm, variance_and_mean
+from guidance.models.closed_forms import (
+    absolute_quotient,
+    for_compiler,
+    squared_norm,
+    unit_norm,
+    variance_and_mean,
+)
 from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale, recorded
 from guidance.models.linear_maps import Pair, convolve
 
@@ -120,7 +126,7 @@ class BcosConv2d(DynamicLinear, nn.Module):
         kernel, stride, padding = conv.kernel_size, conv.stride, cast("tuple[int, ...]", conv.padding)
         if kernel == (1, 1) and padding == (0, 0):
             sums = squares[:, :, :: stride[0], :: stride[1]]
-        elif conv.dilation == (1, 1):
+        elif conv.dilation == (1, 1) and not for_compiler():
             sums = F.avg_pool2d(squares, kernel, stride, padding) * prod(kernel)
         else:
             ones = squares.new_ones(conv.groups, 1, *kernel)

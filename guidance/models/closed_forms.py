@@ -4,10 +4,30 @@ All are twice differentiable. An explanation holds the factors constant, so that
 functions then have none either, instead of one of zeros. What a compiler sees is the plain formula.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+
+_plain = False
+
+
+@contextmanager
+def plain_formulas() -> Iterator[None]:
+    """Compute by plain formulas inside this context, whose operations a compiler fuses by itself."""
+    global _plain
+    previous, _plain = _plain, True
+    try:
+        yield
+    finally:
+        _plain = previous
+
+
+def for_compiler() -> bool:
+    """Return whether a compiler is going to see what is computed, so that plain formulas are best."""
+    return _plain or torch.compiler.is_compiling()
 
 
 class _UnitNorm(torch.autograd.Function):
@@ -34,7 +54,7 @@ class _UnitNorm(torch.autograd.Function):
 
 def unit_norm(weight: Tensor) -> Tensor:
     """Divide filters [C', ...] by their Euclidean norms."""
-    if torch.compiler.is_compiling():
+    if for_compiler():
         plain: Tensor = weight / torch.linalg.vector_norm(
             weight, dim=tuple(range(1, weight.ndim)), keepdim=True
         )
@@ -63,7 +83,7 @@ class _SquaredNorm(torch.autograd.Function):
 def squared_norm(x: Tensor, dim: int) -> Tensor:
     """Return the sum of squares along a dimension, which stays with size 1, at least float32."""
     x = x if x.dtype == torch.float64 else x.float()
-    if torch.compiler.is_compiling():
+    if for_compiler():
         return x.square().sum(dim, keepdim=True)
     out: Tensor = _SquaredNorm.apply(x, dim)
     return out
@@ -89,7 +109,7 @@ class _AbsoluteQuotient(torch.autograd.Function):
 
 def absolute_quotient(out: Tensor, norm: Tensor) -> Tensor:
     """Return ``|out| / norm`` for positive norms, broadcastable to ``out``: the cosine of a B-cos layer."""
-    if torch.compiler.is_compiling():
+    if for_compiler():
         return out.abs() / norm
     quotient: Tensor = _AbsoluteQuotient.apply(out, norm)
     return quotient
@@ -122,7 +142,7 @@ class _VarianceAndMean(torch.autograd.Function):
 def variance_and_mean(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the biased variance and the mean per channel of [N, C, H, W], each [C], at least float32."""
     x = x if x.dtype == torch.float64 else x.float()
-    if torch.compiler.is_compiling():
+    if for_compiler():
         variance, mean = torch.var_mean(x, dim=(0, 2, 3), unbiased=False)
         return variance, mean
     variance, mean = _VarianceAndMean.apply(x)

@@ -12,7 +12,7 @@ loss must still reach the factors. So they are not detached in the forward pass:
   which explains any rows of the batch, at the cost of a backward pass of these rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -193,10 +193,13 @@ class FactorTape:
 
     While the tape plays, linear maps return zeros: what a dynamic linear network would compute is known,
     and its gradient depends on the factors alone. No factor is computed again, and no statistics change.
+
+    Args:
+        factors: Of another tape (:attr:`factors`), to be played.
     """
 
-    def __init__(self) -> None:
-        self._factors: list[_RecordedFactor | Tensor] = []
+    def __init__(self, factors: Iterable[tuple[Tensor, bool]] = ()) -> None:
+        self._factors = [one if of_batch else _RecordedFactor(one) for one, of_batch in factors]
         self._rows: Tensor | None = None
         self._next = 0
 
@@ -219,6 +222,11 @@ class FactorTape:
                 yield
         finally:
             self._rows = None
+
+    @property
+    def factors(self) -> list[tuple[Tensor, bool]]:
+        """Return what was recorded, each with whether all images share it."""
+        return [(f, True) if isinstance(f, Tensor) else (f.whole, False) for f in self._factors]
 
     @property
     def playing(self) -> bool:

@@ -1,0 +1,161 @@
+"""Forward pass and explanations of B-cos networks as programs of ``torch.compile``."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from guidance.attribution.attributor import Attributor
+from guidance.attribution.bcos import BcosContributions, linear_but_for_factors
+from guidance.attribution.forward_pass import ForwardPass
+from guidance.attribution.pairs import attribute_pairs
+from guidance.attribution.program import Program
+from guidance.models.dynamic_factors import FactorTape
+
+log = logging.getLogger(__name__)
+
+
+class CompiledExplanations:
+    """Classifies and explains as an attributor does, by compiled programs; equal up to rounding.
+
+    Programs are made when first needed, which takes minutes: one for training, and for evaluation one that
+    classifies and one that explains a few pairs.
+
+    Args:
+        attributor: Makes the maps.
+        batch_size: Images of a batch, for which programs are made.
+        backend: Of ``torch.compile``.
+    """
+
+    def __init__(self, attributor: Attributor, batch_size: int, backend: str = "inductor") -> None:
+        self.batch_size = batch_size
+        self._attributor = attributor
+        self._backend = backend
+        self._programs: dict[Any, Program] = {}
+        self._evaluations: dict[Any, _Evaluation] = {}
+        self._warned: set[str] = set()
+
+    def fits(self, model: nn.Module) -> bool:
+        """Return whether a model, in its present mode, can be compiled with the attributor; if not, say why.
+
+        It has to be a B-cos network that is linear but for its dynamic factors, without dropout or stochastic
+        depth, explained by :class:`BcosContributions`.
+        """
+        if type(self._attributor) is not BcosContributions:
+            self.warn(f"{type(self._attributor).__name__} is not compiled, only attributor=bcos")
+        elif not linear_but_for_factors(model):
+            self.warn(
+                "this network is not compiled, only B-cos networks that are linear but for their dynamic "
+                "factors, without dropout or stochastic depth"
+            )
+        else:
+            return True
+        return False
+
+    def warn(self, obstacle: str) -> None:
+        """Say, once, why something is computed as if nothing was to be compiled."""
+        if obstacle not in self._warned:
+            self._warned.add(obstacle)
+            log.warning("trainer.compile=true is without effect: %s", obstacle)
+
+    def explain(
+        self, model: nn.Module, images: Tensor, classes: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Classify a batch and explain some classes of each image, ready to be differentiated.
+
+        Args:
+            model: One that :meth:`fits`.
+            images: float [N, 3, H, W] for ``batch_size`` images N.
+            classes: Each int64 [N], the class to explain in every image; may be empty.
+
+        Returns:
+            Logits [N, K], and for each of ``classes`` the signed maps, at least float32, [N, h, w].
+        """
+        key = (len(classes), *_state(model, images))
+        if key not in self._programs:
+            self._programs[key] = Program(self._explain, model, [images, *classes], self._backend)
+        logits, *maps = self._programs[key](images, *classes)
+        return logits, maps
+
+    def _explain(self, model: nn.Module, images: Tensor, *classes: Tensor) -> list[Tensor]:
+        if not classes:
+            return [model(images)]
+        forward = self._attributor.forward(model, images)
+        maps = [self._attributor.attribute(forward, each, create_graph=True) for each in classes]
+        return [forward.logits, *maps]
+
+    def attribute_pairs(
+        self, model: nn.Module, images: Tensor, pair_images: Tensor, pair_classes: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Classify N images and explain P of their (image, class) pairs, a quarter of a batch at a time.
+
+        Arguments and results are those of :func:`guidance.attribution.attribute_pairs`, which a model that
+        does not :meth:`fit <fits>`, a batch without pairs and one of more than ``batch_size`` images are left
+        to. A smaller batch is filled up, and so are the last pairs.
+        """
+        if len(pair_images) == 0 or len(images) > self.batch_size or not self.fits(model):
+            return attribute_pairs(self._attributor, model, images, pair_images, pair_classes)
+        filled = _filled(images, self.batch_size)
+        key = _state(model, images)
+        if key not in self._evaluations:
+            self._evaluations[key] = _Evaluation(self._attributor, self._backend)
+        with torch.no_grad():
+            logits, maps = self._evaluations[key](model, filled, pair_images, pair_classes)
+        return logits[: len(images)], maps
+
+
+class _Evaluation:
+    """Two programs: one classifies a batch and records its factors, one explains a few pairs by them."""
+
+    def __init__(self, attributor: Attributor, backend: str) -> None:
+        self._attributor = attributor
+        self._backend = backend
+        self._record: Program | None = None
+        self._play: Program | None = None
+        self._of_batch: list[bool] = []
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, pair_images: Tensor, pair_classes: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        if self._record is None:
+            self._record = Program(self._recorded, model, [images], self._backend)
+        logits, *recorded = self._record(images)
+        few = max(1, len(images) // 4)
+        found = []
+        for rows, classes in zip(pair_images.split(few), pair_classes.split(few), strict=True):
+            inputs = [_filled(rows, few), _filled(classes, few), images, *recorded]
+            if self._play is None:
+                self._play = Program(self._played, model, inputs, self._backend)
+            found.append([of_layer[: len(rows)] for of_layer in self._play(*inputs)])
+        maps = (torch.cat(of_layer) for of_layer in zip(*found, strict=True))
+        return logits, dict(zip(self._attributor.layers, maps, strict=True))
+
+    def _recorded(self, model: nn.Module, images: Tensor) -> list[Tensor]:
+        forward = self._attributor.forward(model, images)
+        factors = cast(FactorTape, forward.tape).factors
+        self._of_batch = [of_batch for _, of_batch in factors]
+        return [forward.logits, *forward.activations.values(), *(factor for factor, _ in factors)]
+
+    def _played(
+        self, model: nn.Module, rows: Tensor, classes: Tensor, images: Tensor, *recorded: Tensor
+    ) -> list[Tensor]:
+        layers = self._attributor.layers
+        activations = dict(zip(layers, recorded[: len(layers)], strict=True))
+        tape = FactorTape(zip(recorded[len(layers) :], self._of_batch, strict=True))
+        forward = ForwardPass(images.new_zeros(0), activations, model, images, tape)
+        return list(self._attributor.attribute_layers(forward.restrict(rows), classes).values())
+
+
+def _state(model: nn.Module, images: Tensor) -> tuple[Any, ...]:
+    """Return all that a program depends on besides the number of images."""
+    device = images.device.type
+    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    training = tuple(module.training for module in model.modules())
+    return images.shape[1:], images.dtype, images.device, autocast, training
+
+
+def _filled(rows: Tensor, count: int) -> Tensor:
+    """Append zeros to rows [P, ...] up to a count."""
+    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])

@@ -1,0 +1,135 @@
+"""A function of a model, explanations included, as one program of ``torch.compile``.
+
+``torch.compile`` cannot differentiate inside of what it compiles, and an explanation is a derivative. So the
+function runs once on tensors without values, and every operation is written down as it happens, those of its
+backward passes too: what remains is a plain function of images and parameters, in which an explanation is a
+chain of transposed convolutions and products. That one is compiled, and differentiated as any other.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
+from torch.func import functional_call
+from torch.fx import GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from guidance.errors import InputError
+from guidance.models.closed_forms import plain_formulas
+
+Function = Callable[..., Sequence[Tensor]]
+
+# How autograd marks a value that it hands on; a trace would take the mark for the end of a gradient.
+_MARKS = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
+
+
+class Program:
+    """A function of a model and of tensors, compiled for tensors of one size.
+
+    What it returns is that of the function, up to rounding, and gradients reach the model's parameters.
+    Buffers change as they would. The modes of the modules (training or evaluation), hyperparameters and
+    autocast are those of the moment in which the program is made.
+
+    Args:
+        function: Called with the model and ``inputs``; may differentiate, and must neither draw random
+            numbers nor detach what a gradient is to reach.
+        model: Its parameters and buffers are read at each call, so that they may move or be replaced.
+        inputs: Examples, whose values do not matter.
+        backend: Of ``torch.compile``.
+    """
+
+    def __init__(
+        self, function: Function, model: nn.Module, inputs: Sequence[Tensor], backend: str = "inductor"
+    ) -> None:
+        self._model = _Applied(function, model)
+        graph, self._changing = _trace(self._model, inputs)
+        self._run = torch.compile(graph, fullgraph=True, dynamic=False, backend=backend)
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        """Return what the function returns; the first call compiles.
+
+        Raises:
+            InputError: If that fails, as without a C++ compiler.
+        """
+        buffers = list(self._model.buffers())
+        # The casts that autocast makes are part of the program.
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            outputs = self._compiled(*inputs, *self._model.parameters(), *buffers)
+        count = len(outputs) - len(self._changing)
+        with torch.no_grad():
+            for position, value in zip(self._changing, outputs[count:], strict=True):
+                buffers[position].copy_(value)
+        return list(outputs[:count])
+
+    def _compiled(self, *tensors: Tensor) -> Sequence[Tensor]:
+        try:
+            outputs: Sequence[Tensor] = self._run(*tensors)
+        except TorchDynamoException as error:
+            cause = str(getattr(error, "inner_exception", error)).strip().split("\n")[0]
+            raise InputError(
+                f"trainer.compile=true: torch.compile failed: {cause}. It needs a C++ compiler (CXX names "
+                "one) and the headers of Python, or on a GPU Triton; go without it: trainer.compile=false"
+            ) from error
+        return outputs
+
+
+class _Applied(nn.Module):
+    def __init__(self, function: Function, model: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        self.model = model
+
+    def forward(self, *inputs: Tensor) -> Sequence[Tensor]:
+        return self.function(self.model, *inputs)
+
+
+def _trace(model: _Applied, inputs: Sequence[Tensor]) -> tuple[GraphModule, list[int]]:
+    """Write down a function as a graph of (inputs, parameters, buffers).
+
+    Returns:
+        The graph, whose outputs are followed by the new values of the buffers that change, and the positions
+        of these buffers.
+    """
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        own = iter(tensors[len(inputs) :])
+        state = {name: next(own) for name in parameters}
+        # What changes is a copy: a program has no side effects.
+        copies = {name: next(own).clone() for name in buffers}
+        outputs = functional_call(model, state | copies, tensors[: len(inputs)])
+        return [*outputs, *copies.values()]
+
+    with plain_formulas(), torch.enable_grad():
+        graph = make_fx(flat, tracing_mode="fake")(*inputs, *parameters.values(), *buffers.values())
+    changing = _clean(graph, len(buffers))
+    return graph, changing
+
+
+def _clean(graph: GraphModule, buffers: int) -> list[int]:
+    """Leave out marks of autograd and buffers that do not change; return the positions of those that do."""
+    for node in list(graph.graph.nodes):
+        if node.target in _MARKS:
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+    end = next(node for node in graph.graph.nodes if node.op == "output")
+    outputs = list(cast("Sequence[Node]", end.args[0]))
+    results, values = outputs[: len(outputs) - buffers], outputs[len(outputs) - buffers :]
+    changing = [position for position, value in enumerate(values) if _changes(value)]
+    with graph.graph.inserting_before(end):
+        # Statistics are no part of any gradient.
+        kept = [graph.graph.call_function(torch.ops.aten.detach.default, (values[p],)) for p in changing]
+    end.args = ([*results, *kept],)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return changing
+
+
+def _changes(value: Node) -> bool:
+    """Return whether a copy is written into."""
+    return any(
+        schema is not None and schema.is_mutable
+        for schema in (getattr(node.target, "_schema", None) for node in (value, *value.users))
+    )
