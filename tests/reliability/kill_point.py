@@ -166,9 +166,9 @@ def _in_a_step(trigger: _Trigger) -> None:
     elif trigger.point.where == "train":
         counts = GuidedClassifier._global_counts
 
-        def counted(self: GuidedClassifier, *given: Any) -> Any:
+        def counted(self: GuidedClassifier, batch: Any, rounds: Any, world: int) -> Any:
             strike()
-            return counts(self, *given)
+            return counts(self, batch, rounds, world)
 
         GuidedClassifier._global_counts = counted  # type: ignore[method-assign]
     else:
