@@ -18,6 +18,7 @@ import torch
 from guided_step import backward, guided_loss, official_plain_loss, plain_loss, random_step
 from official_stand_in import official_loss, official_resnet
 
+from guidance.attribution import BcosContributions
 from guidance.models import bcos_resnet
 
 _VARIANTS = (
@@ -70,7 +71,7 @@ def measure(options: argparse.Namespace) -> float:
     elif options.only == "not guided":
         work = partial(backward, model, partial(plain_loss, model, *step))
     else:
-        work = partial(backward, model, partial(guided_loss, model, *step, layer))
+        work = partial(backward, model, partial(guided_loss, model, *step, BcosContributions(layer)))
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
     with torch.autocast("cpu", torch.bfloat16, enabled=options.only.endswith("bf16-mixed")):

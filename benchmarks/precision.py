@@ -1,4 +1,4 @@
-"""What ``trainer.precision=bf16-mixed`` changes: ``python benchmarks/precision.py CHECKPOINT``.
+"""What a faster way of computing changes: ``python benchmarks/precision.py CHECKPOINT --way bf16-mixed``.
 
 Takes a trained B-cos checkpoint of this project with its data set. Compares, with float32 as the truth,
 
@@ -6,20 +6,23 @@ Takes a trained B-cos checkpoint of this project with its data set. Compares, wi
 * the gradient of the Energy loss, with the classification loss and alone, on batches of the training split.
 
 A map's error is the norm of the difference over the norm of the map in float32.
+
+The ways: ``bf16-mixed`` (``trainer.precision``), ``bfloat16`` (``attributor.dtype``), ``compiled``
+(``trainer.compile``), and the last two together, ``compiled-bfloat16``.
 """
 
 import argparse
-import copy
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
 import torch
-from guided_step import guided_loss
+import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from guidance.attribution import BcosContributions, attribute_pairs
+from guidance.attribution import BcosContributions, CompiledExplanations, attribute_pairs
 from guidance.building import build_data, restore_classifier
 from guidance.checkpoint import read_checkpoint
 from guidance.data import Batch, GuidanceDataModule
@@ -29,11 +32,54 @@ from guidance.metrics import SplitMetrics
 from guidance.models import Classifier
 from guidance.run_directory import register_resolvers
 
+WAYS = ("bf16-mixed", "bfloat16", "compiled", "compiled-bfloat16")
+
+
+class Way:
+    """One way of computing logits and maps.
+
+    Args:
+        name: ``float32``, or one of :data:`WAYS`.
+        layer: Of the maps.
+        batch_size: For which programs are compiled.
+    """
+
+    def __init__(self, name: str, layer: str, batch_size: int) -> None:
+        self.name = name
+        self.attributor = BcosContributions(layer, dtype="bfloat16" if name.endswith("bfloat16") else None)
+        compiles = name.startswith("compiled")
+        self.compiled = CompiledExplanations(self.attributor, batch_size) if compiles else None
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Compute as the trainer would."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.name == "bf16-mixed"):
+            yield
+
+    def pairs(self, model: Classifier, images: Tensor, pairs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits [N, K] and the maps of P pairs, flat [P, hw]."""
+        with self.precision():
+            if self.compiled is not None:
+                logits, maps = self.compiled.attribute_pairs(model, images, *pairs)
+            else:
+                logits, maps = attribute_pairs(self.attributor, model, images, *pairs)
+        return logits.float(), next(iter(maps.values()))
+
+    def step(self, model: Classifier, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits [N, K] and maps [N, h, w] that can be differentiated."""
+        with self.precision():
+            if self.compiled is not None:
+                logits, (maps,) = self.compiled.explain(model, images, [classes])
+                return logits, maps
+            forward = self.attributor.forward(model, images)
+            return forward.logits, self.attributor.attribute(forward, classes, create_graph=True)
+
 
 def main() -> None:
     """Compare evaluation, then gradients."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--way", default="bf16-mixed", choices=WAYS)
     parser.add_argument("--layer", default="input")
     parser.add_argument("--batches", type=int, default=3, help="of 64 images, of each split")
     options = parser.parse_args()
@@ -43,83 +89,68 @@ def main() -> None:
     config = OmegaConf.create(content["guidance"]["config"])
     module = restore_classifier(config, content)
     data = build_data(config)
-    attributor = BcosContributions(options.layer)
-    compare_evaluation(module.model, attributor, data, options.batches, float(module.iou_threshold))
-    compare_gradients(module.model, options.layer, data, options.batches)
+    ways = [Way(name, options.layer, config.data.batch_size) for name in ("float32", options.way)]
+    compare_evaluation(module.model, ways, data, options.batches, float(module.iou_threshold))
+    compare_gradients(module.model, ways, data, options.batches)
 
 
 @torch.no_grad()
 def compare_evaluation(
-    model: Classifier, attributor: BcosContributions, data: GuidanceDataModule, batches: int, threshold: float
+    model: Classifier, ways: Sequence[Way], data: GuidanceDataModule, batches: int, threshold: float
 ) -> None:
-    """Print the errors of logits and maps, and the metrics in both precisions."""
+    """Print the errors of logits and maps, and the metrics both ways."""
     model.eval()
-    metrics = {half: SplitMetrics(data.classes, attributor.layers, True) for half in (False, True)}
+    layers = ways[0].attributor.layers
+    metrics = [SplitMetrics(data.classes, layers, True) for _ in ways]
     of_logits, of_maps, cosines = [], [], []
     for batch in islice(data.val_dataloader(), batches):
         pairs = batch.has_boxes().nonzero(as_tuple=True)
         found = []
-        for half, scores in metrics.items():
-            with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                logits, maps = attribute_pairs(attributor, model, batch.images.float() / 255, *pairs)
-            scores.update(batch, logits.float(), maps, *pairs)
-            found.append((logits.float(), maps[attributor.layers[0]].flatten(1)))
-        (exact_logits, exact), (half_logits, rounded) = found
-        of_logits.append((half_logits - exact_logits).abs().flatten())
-        of_maps.append((rounded - exact).norm(dim=1) / exact.norm(dim=1))
-        cosines.append(torch.cosine_similarity(rounded, exact))
-    print(f"{len(torch.cat(of_maps))} pairs at {attributor.layers[0]}, bf16-mixed against float32")
+        for way, scores in zip(ways, metrics, strict=True):
+            logits, maps = way.pairs(model, batch.images.float() / 255, pairs)
+            scores.update(batch, logits, {layers[0]: maps}, *pairs)
+            found.append((logits, maps.flatten(1)))
+        (exact_logits, exact), (other_logits, other) = found
+        of_logits.append((other_logits - exact_logits).abs().flatten())
+        of_maps.append((other - exact).norm(dim=1) / exact.norm(dim=1))
+        cosines.append(torch.cosine_similarity(other, exact))
+    print(f"{len(torch.cat(of_maps))} pairs at {layers[0]}, {ways[1].name} against float32")
     print("logits, absolute error:", _spread(torch.cat(of_logits)))
     print("maps, relative error:  ", _spread(torch.cat(of_maps)))
     print("maps, 1 - cosine:      ", _spread(1 - torch.cat(cosines)))
-    exact_values, half_values = (metrics[half].compute(threshold)[0] for half in (False, True))
+    exact_values, other_values = (scores.compute(threshold)[0] for scores in metrics)
     for name in ("f1_micro", "epg", "iou"):
-        one, other = 100 * exact_values[name], 100 * half_values[name]
-        print(f"{name:9} {one:.2f} % in float32, {other:.2f} % in bf16-mixed")
+        one, two = 100 * exact_values[name], 100 * other_values[name]
+        print(f"{name:9} {one:.3f} % in float32, {two:.3f} %")
 
 
-def compare_gradients(model: Classifier, layer: str, data: GuidanceDataModule, batches: int) -> None:
+def compare_gradients(model: Classifier, ways: Sequence[Way], data: GuidanceDataModule, batches: int) -> None:
     """Print how the gradients of some training batches differ: of the whole loss, and of the maps' alone."""
     model.train()
     for batch in islice(data.train_dataloader(), batches):
-        for name, loss in (("whole loss", _whole), ("localization loss", _localization)):
-            value, exact = _gradient(loss, model, layer, batch, half=False)
-            half_value, rounded = _gradient(loss, model, layer, batch, half=True)
-            worst = min(torch.cosine_similarity(*pair, dim=0) for pair in zip(exact, rounded, strict=True))
-            a, b = torch.cat(exact), torch.cat(rounded)
+        for name, classifies in (("whole loss", True), ("localization loss", False)):
+            (value, exact), (other_value, other) = (gradient(model, way, batch, classifies) for way in ways)
+            worst = min(torch.cosine_similarity(*pair, dim=0) for pair in zip(exact, other, strict=True))
+            a, b = torch.cat(exact), torch.cat(other)
             print(
-                f"training batch, {name}: {value:.5f} and {half_value:.5f}; gradient: relative error "
-                f"{(a - b).norm() / a.norm():.2e}, cosine {torch.cosine_similarity(a, b, dim=0):.5f}, "
+                f"training batch, {name}: {value:.5f} and {other_value:.5f}; gradient: relative error "
+                f"{(a - b).norm() / a.norm():.2e}, cosine {torch.cosine_similarity(a, b, dim=0):.7f}, "
                 f"of the worst parameter {worst:.5f}"
             )
 
 
-Loss = Callable[[Classifier, Batch, Tensor, Tensor, str], Tensor]
-
-
-def _whole(model: Classifier, batch: Batch, classes: Tensor, guided: Tensor, layer: str) -> Tensor:
-    images, masks = batch.images.float() / 255, batch.class_masks(classes)
-    return guided_loss(model, images, batch.labels.float(), classes, masks, guided, layer)
-
-
-def _localization(model: Classifier, batch: Batch, classes: Tensor, guided: Tensor, layer: str) -> Tensor:
-    attributor = BcosContributions(layer)
-    forward = attributor.forward(model, batch.images.float() / 255)
-    maps = attributor.attribute(forward, classes, create_graph=True)
-    losses: Tensor = EnergyLoss()(maps, batch.class_masks(classes))
-    return losses[guided].mean()
-
-
-def _gradient(
-    loss: Loss, model: Classifier, layer: str, batch: Batch, half: bool
-) -> tuple[float, list[Tensor]]:
-    """Return a loss and its gradient for every parameter that has one, flat, float64."""
-    model = copy.deepcopy(model)
+def gradient(model: Classifier, way: Way, batch: Batch, classifies: bool) -> tuple[float, list[Tensor]]:
+    """Return a loss and its gradients for the parameters, flat, float64; change no statistics."""
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model.zero_grad()
     classes, guided = draw_guided_class(batch.guidable(), 0, 0, batch.indices)
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        value = loss(model, batch, classes, guided, layer)
-    value.backward()
-    return value.item(), [p.grad.flatten().double() for p in model.parameters() if p.grad is not None]
+    logits, maps = way.step(model, batch.images.float() / 255, classes)
+    loss = EnergyLoss()(maps, batch.class_masks(classes))[guided].mean()
+    if classifies:
+        loss = F.binary_cross_entropy_with_logits(logits.float(), batch.labels.float()) + 0.06 * loss
+    loss.backward()
+    model.load_state_dict(state)
+    return loss.item(), [p.grad.flatten().double() for p in model.parameters() if p.grad is not None]
 
 
 def _spread(values: Tensor) -> str:

@@ -54,7 +54,7 @@ def main() -> None:
     step = random_step(1, 224)
     plain = count(partial(backward, model, partial(plain_loss, model, *step)))
     cost = {
-        layer: count(partial(backward, model, partial(guided_loss, model, *step, layer)))
+        layer: count(partial(backward, model, partial(guided_loss, model, *step, BcosContributions(layer))))
         for layer in ("input", "final")
     }
     forward = count(partial(classify, model.eval(), step[0]))

@@ -20,25 +20,38 @@ import torch
 from torch import Tensor
 
 _explaining = False
+_explanation_dtype: torch.dtype | None = None
 
 
 @contextmanager
-def explanation_backward() -> Iterator[None]:
+def explanation_backward(dtype: torch.dtype | None = None) -> Iterator[None]:
     """Hold all dynamic factors constant in the backward passes that run inside this context.
 
     The setting belongs to the process, not to a thread: autograd runs CUDA backwards in threads of its own.
+
+    Args:
+        dtype: In which linear maps (convolutions, products with weights and with attention) are gone back
+            through, and differentiated; what passes between them keeps its type. None: in their own.
     """
-    global _explaining
-    previous, _explaining = _explaining, True
+    global _explaining, _explanation_dtype
+    previous = _explaining, _explanation_dtype
+    _explaining, _explanation_dtype = True, dtype
     try:
         yield
     finally:
-        _explaining = previous
+        _explaining, _explanation_dtype = previous
 
 
 def explaining() -> bool:
     """Return whether :func:`explanation_backward` is active: for layers with a backward of their own."""
     return _explaining
+
+
+def for_explanation(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Cast the factors of a product to the type in which :func:`explanation_backward` is to compute it."""
+    if _explanation_dtype is None:
+        return tensors
+    return tuple(tensor.to(_explanation_dtype) for tensor in tensors)
 
 
 class DynamicLinear:
@@ -102,7 +115,10 @@ class _DynamicMatmul(torch.autograd.Function):
         (gradient,) = gradients
         needs_factor, needs_x = ctx.needs_input_grad
         factor_gradient = gradient @ x.mT if needs_factor and not _explaining else None
-        return factor_gradient, (factor.mT @ gradient if needs_x else None)
+        if not needs_x:
+            return factor_gradient, None
+        left, right = for_explanation(factor, gradient)
+        return factor_gradient, (left.mT @ right).to(gradient.dtype)
 
 
 def dynamic_matmul(factor: Tensor, x: Tensor) -> Tensor:

@@ -14,7 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from guidance.models.dynamic_factors import explaining, has_no_gradient, only_explained
+from guidance.models.dynamic_factors import (
+    explaining,
+    for_explanation,
+    has_no_gradient,
+    only_explained,
+)
 
 Pair = tuple[int, int]
 
@@ -50,7 +55,9 @@ class _Convolution(torch.autograd.Function):
                     ctx.size, gradient.shape[2:], stride, padding, dilation, weight.shape[2:], strict=True
                 )
             ]
-            of_x = F.conv_transpose2d(gradient, weight, None, stride, padding, left_over, groups, dilation)
+            back, filters = for_explanation(gradient, weight)
+            of_x = F.conv_transpose2d(back, filters, None, stride, padding, left_over, groups, dilation)
+            of_x = of_x.to(gradient.dtype)
         if needs_weight and not explaining():
             _, of_weight, _ = torch.ops.aten.convolution_backward(
                 gradient,
@@ -113,7 +120,10 @@ class _Multiplication(torch.autograd.Function):
         of_weight = None
         if needs_weight and not explaining():
             of_weight = gradient.flatten(0, -2).mT @ x.flatten(0, -2)
-        return (gradient @ weight if needs_x else None), of_weight
+        if not needs_x:
+            return None, of_weight
+        left, right = for_explanation(gradient, weight)
+        return (left @ right).to(gradient.dtype), of_weight
 
 
 def multiply(x: Tensor, weight: Tensor) -> Tensor:

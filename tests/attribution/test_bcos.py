@@ -14,6 +14,7 @@ import guidance.models.bcos_attention as attention
 import guidance.models.bcos_layers as layers
 import guidance.models.bcos_linear as linear
 from guidance.attribution import BcosContributions, ForwardPass
+from guidance.errors import InputError
 from guidance.models import Classifier, bcos_convnext, bcos_densenet, bcos_resnet, bcos_small, bcos_vit
 from guidance.models.bcosified import bcosified
 
@@ -111,6 +112,29 @@ def test_guided_gradients_equal_torch_s_double_backward(
     actual = explained(model, attributor)
     plain_torch(monkeypatch)
     compare(actual, explained(model, attributor))
+
+
+@pytest.mark.parametrize("restrict", [False, True])
+@pytest.mark.parametrize("build", [small, small_vit])
+def test_explanations_in_bfloat16(build: Callable[[], Classifier], restrict: bool) -> None:
+    """Maps and gradients are near the exact ones, in their type; the logits are the same."""
+    model = build().train()
+    exact, low = BcosContributions("input"), BcosContributions("input", dtype="bfloat16")
+    torch.testing.assert_close(
+        low.forward(model, images()).logits, exact.forward(model, images()).logits, rtol=0, atol=0
+    )
+    maps, gradients, _ = explained(model, low, restrict)
+    expected_maps, expected, _ = explained(model, exact, restrict)
+    assert maps["input"].dtype == torch.float64
+    error = float((maps["input"] - expected_maps["input"]).norm() / expected_maps["input"].norm())
+    assert 1e-5 < error < 2e-2
+    actual, other = (torch.cat([one.flatten() for one in each]) for each in (gradients, expected))
+    assert F.cosine_similarity(actual, other, dim=0) > 0.999
+
+
+def test_explanations_in_another_type() -> None:
+    with pytest.raises(InputError, match=r"attributor.dtype 'float16'.*bfloat16"):
+        BcosContributions("input", dtype="float16")
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -83,12 +83,13 @@ def check_training(
     rounds: int = 1,
     size: int = 32,
     backend: str = UNCOMPILED,
+    explanation: str | None = None,
 ) -> None:
     """Steps on several batches are equal, by one program that is compiled once."""
-    tolerance = 1e-9 if dtype == torch.float64 else 2e-4
+    tolerance = 2e-4 if dtype == torch.float32 or explanation else 1e-9
     model = model.to(dtype).train()
     other = copy.deepcopy(model)
-    attributor = BcosContributions(layer)
+    attributor = BcosContributions(layer, explanation)
     compiled = CompiledExplanations(attributor, 4, backend)
     assert compiled.fits(model)
     counters.clear()
@@ -154,6 +155,10 @@ def test_training_steps_of_a_tiny_network(layer: str) -> None:
 
 def test_training_steps_in_float32() -> None:
     check_training(tiny(), dtype=torch.float32)
+
+
+def test_training_steps_with_an_explanation_in_bfloat16() -> None:
+    check_training(tiny(), explanation="bfloat16")
 
 
 @pytest.mark.parametrize("rounds", [pytest.param(0, marks=pytest.mark.slow), 2])

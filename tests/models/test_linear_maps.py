@@ -100,6 +100,30 @@ def test_while_factors_are_played_back_gradients_are_those_of_the_map() -> None:
         assert outside is None
 
 
+@pytest.mark.parametrize(
+    ("function", "x", "weight", "back"),
+    [
+        (convolve, drawn(2, 4, 5, 5), drawn(3, 4, 2, 2), F.conv_transpose2d),
+        (multiply, drawn(2, 3, 4), drawn(5, 4), torch.matmul),
+    ],
+)
+def test_an_explanation_in_bfloat16(function: Any, x: Tensor, weight: Tensor, back: Any) -> None:
+    """Back as torch goes back in this type; what comes out, and the map itself, keep their own."""
+    out = function(x, weight)
+    given = torch.rand_like(out).requires_grad_()
+    with explanation_backward(torch.bfloat16):
+        torch.testing.assert_close(function(x, weight), out, rtol=0, atol=0)
+        (of_x,) = torch.autograd.grad(out, x, given, create_graph=True)
+    low = back(given.bfloat16(), weight.bfloat16())
+    torch.testing.assert_close(of_x, low.double(), rtol=0, atol=0)
+    (exact,) = torch.autograd.grad(function(x, weight), x, given, create_graph=True)
+    assert 1e-5 < float((of_x - exact).detach().norm() / exact.detach().norm()) < 1e-2
+    of_both, expected = (torch.autograd.grad(w.square().sum(), (given, weight)) for w in (of_x, exact))
+    for actual, other in zip(of_both, expected, strict=True):
+        assert actual.dtype == torch.float64
+        assert float((actual - other).norm() / other.norm()) < 2e-2
+
+
 def _played(function: Any, x: Tensor, weight: Tensor) -> Tensor:
     with FactorTape().play(torch.arange(2)):
         out: Tensor = function(x, weight)
