@@ -188,9 +188,7 @@ def check_compiled(
     )
     expected, gradient = (torch.cat([one.flatten() for one in found[k]]) for k in (0, 2))
     cosine = float(F.cosine_similarity(expected, gradient, dim=0))
-    print(
-        f"{name}: gradients to {theirs:.0e} of the largest (not compiled {ours:.0e}), cosine {cosine:.7f}"
-    )
+    print(f"{name}: gradients to {theirs:.0e} of the largest (not compiled {ours:.0e}), cosine {cosine:.7f}")
     if "bfloat16" not in name and not theirs < 2 * ours + 1e-4:
         raise AssertionError(f"gradients are off by {theirs} compiled, by {ours} not compiled")
 

@@ -3,10 +3,12 @@
 Each variant runs in a fresh process, one after the other: a B-cos ResNet with random weights, random images,
 the Energy loss, one thread. A step is forward, explanation, losses and backward, without the optimizer. What
 is printed is how far the process's resident memory rose above where it was before the step, at its peak. The
-first step of a process is measured, so gradients are part of it.
+first step of a process is measured, so gradients are part of it; of a compiled one the second, after the
+gradients of the first were given back.
 """
 
 import argparse
+import ctypes
 import subprocess
 import sys
 import time
@@ -15,10 +17,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from guided_step import backward, guided_loss, official_plain_loss, plain_loss, random_step
+from guided_step import backward, compiled_loss, guided_loss, official_plain_loss, plain_loss, random_step
 from official_stand_in import official_loss, official_resnet
 
-from guidance.attribution import BcosContributions
+from guidance.attribution import BcosContributions, CompiledExplanations
 from guidance.models import bcos_resnet
 
 _VARIANTS = (
@@ -26,6 +28,8 @@ _VARIANTS = (
     "stand-in, not guided",
     "guided",
     "guided, bf16-mixed",
+    "guided, compiled",
+    "guided, compiled, bfloat16",
     "guided at final",
     "10 % guided",
     "not guided",
@@ -41,7 +45,7 @@ def main() -> None:
     parser.add_argument("--only", choices=_VARIANTS, help="measure one variant, in this process")
     options = parser.parse_args()
     if options.only:
-        print(f"{options.only:22}{measure(options):8.0f} MB{time.process_time():8.0f} s of CPU", flush=True)
+        print(f"{options.only:28}{measure(options):8.0f} MB{time.process_time():8.0f} s of CPU", flush=True)
         return
     print(
         f"torch {torch.__version__}, B-cos ResNet-{options.depth}, batch {options.batch_size}, "
@@ -70,6 +74,13 @@ def measure(options: argparse.Namespace) -> float:
         work = partial(backward, official, partial(official_plain_loss, official, *step))
     elif options.only == "not guided":
         work = partial(backward, model, partial(plain_loss, model, *step))
+    elif "compiled" in options.only:
+        attributor = BcosContributions(layer, dtype="bfloat16" if "bfloat16" in options.only else None)
+        compiled = CompiledExplanations(attributor, options.batch_size)
+        work = partial(backward, model, partial(compiled_loss, model, compiled, *step))
+        work()
+        model.zero_grad()
+        ctypes.CDLL(None).malloc_trim(0)
     else:
         work = partial(backward, model, partial(guided_loss, model, *step, BcosContributions(layer)))
     before = _status("VmRSS")

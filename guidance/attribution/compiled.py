@@ -89,7 +89,7 @@ class CompiledExplanations:
     def attribute_pairs(
         self, model: nn.Module, images: Tensor, pair_images: Tensor, pair_classes: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Classify N images and explain P of their (image, class) pairs, a quarter of a batch at a time.
+        """Classify N images and explain P of their (image, class) pairs, some of them at a time.
 
         Arguments and results are those of :func:`guidance.attribution.attribute_pairs`, which a model that
         does not :meth:`fit <fits>`, a batch without pairs and one of more than ``batch_size`` images are left
@@ -122,7 +122,7 @@ class _Evaluation:
         if self._record is None:
             self._record = Program(self._recorded, model, [images], self._backend)
         logits, *recorded = self._record(images)
-        few = max(1, len(images) // 4)
+        few = _at_once(len(images))
         found = []
         for rows, classes in zip(pair_images.split(few), pair_classes.split(few), strict=True):
             inputs = [_filled(rows, few), _filled(classes, few), images, *recorded]
@@ -146,6 +146,14 @@ class _Evaluation:
         tape = FactorTape(zip(recorded[len(layers) :], self._of_batch, strict=True))
         forward = ForwardPass(images.new_zeros(0), activations, model, images, tape)
         return list(self._attributor.attribute_layers(forward.restrict(rows), classes).values())
+
+
+def _at_once(images: int) -> int:
+    """Return how many pairs one run of a program explains: a quarter of a batch, at least 4 if it has them.
+
+    More fill the machine better, fewer leave less to be filled up with nothing.
+    """
+    return max(min(images, 4), images // 4)
 
 
 def _state(model: nn.Module, images: Tensor) -> tuple[Any, ...]:
