@@ -57,9 +57,13 @@ def main() -> None:
     }
     if options.compile:
         programs = [CompiledExplanations(each, options.batch_size) for each in (exact, low)]
-        for compiled, name in zip(programs, ("guided, compiled", "guided, compiled, bfloat16"), strict=True):
+        names = ("guided, compiled", "guided, compiled, bfloat16")
+        for each, compiled, name in zip((exact, low), programs, names, strict=True):
             check_compiled(model, compiled, step, exact, name)
             variants[name] = partial(backward, model, partial(compiled_loss, model, compiled, *step))
+            if each is exact:
+                few_compiled = partial(compiled_loss, model, compiled, *few)
+                variants["10 % guided, compiled"] = partial(backward, model, few_compiled)
     print(
         f"B-cos ResNet-{options.depth}, batch {options.batch_size}, {options.image_size} px, {options.layer}"
     )
@@ -113,9 +117,10 @@ def compiled_loss(
     guided: Tensor,
 ) -> Tensor:
     """Return the loss of a compiled guided step of ours."""
-    logits, (maps,) = compiled.explain(model, images, [classes])
+    rows = None if guided.all() else guided.nonzero()[:, 0]
+    logits, (maps,) = compiled.explain(model, images, [classes], rows)
     loss = F.binary_cross_entropy_with_logits(logits, labels)
-    localization: Tensor = EnergyLoss()(maps, masks)[guided].mean()
+    localization: Tensor = EnergyLoss()(maps, masks[guided]).mean()
     return loss + 0.06 * localization
 
 
@@ -177,7 +182,7 @@ def check_compiled(
         partial(compiled_loss, model, compiled, *step),
     ):
         backward(model, loss)
-        found.append([p.grad.double() for p in model.parameters() if p.grad is not None])
+        found.append([p.grad.double().clone() for p in model.parameters() if p.grad is not None])
         model.float().load_state_dict(state)
     ours, theirs = (
         max(

@@ -248,20 +248,28 @@ class GuidedClassifier(pl.LightningModule):
         # Processes run the same collectives only if they build the same graph, so with several of them a
         # batch without a guidable image goes the whole way, with a localization loss of 0.
         guides = self.localization is not None and (self._rounds > 0 or world > 1)
-        compiled = self._compiled(len(batch), world) if guides or self.localization is None else None
+        rows: Tensor | slice = slice(None)
+        # For the same reason several processes explain all images.
+        if world == 1 and isinstance(self._rows, Tensor):
+            rows = self._rows.to(images.device, non_blocking=True)
+        compiled = self._compiled(len(batch), world)
         if compiled is not None:
-            rounds = self._guidance_rounds(batch, lesson, slice(None), epoch) if guides else []
-            logits, maps = compiled.explain(self.model, images, [one.classes for one in rounds])
-            return _Outputs(logits, rounds, maps)
+            # Without an image to guide one is explained for nothing, by the program of a few.
+            rounds = (
+                self._guidance_rounds(batch, lesson, rows, epoch) if self.localization is not None else []
+            )
+            few = rows if isinstance(rows, Tensor) else None
+            logits, maps = compiled.explain(self.model, images, [one.classes for one in rounds], few)
+            return _Outputs(logits, rounds, maps, rows) if guides else _Outputs(logits)
         if not guides:
             return _Outputs(self.model(images))
         forward = self.attributor.forward(self.model, images)
         logits = forward.logits
-        rows: Tensor | slice = slice(None)
-        # For the same reason several processes explain all images.
-        if world == 1 and isinstance(self._rows, Tensor) and forward.tape is not None:
-            rows = self._rows.to(images.device, non_blocking=True)
-            forward = forward.restrict(rows)
+        if isinstance(rows, Tensor):
+            if forward.tape is None:
+                rows = slice(None)
+            else:
+                forward = forward.restrict(rows)
         rounds = self._guidance_rounds(batch, lesson, rows, epoch)
         maps = [self.attributor.attribute(forward, one.classes[rows], create_graph=True) for one in rounds]
         return _Outputs(logits, rounds, maps, rows)

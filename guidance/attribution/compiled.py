@@ -11,7 +11,7 @@ from guidance.attribution.attributor import Attributor
 from guidance.attribution.bcos import BcosContributions, linear_but_for_factors
 from guidance.attribution.forward_pass import ForwardPass
 from guidance.attribution.pairs import attribute_pairs
-from guidance.attribution.program import Program
+from guidance.attribution.program import Function, Program
 from guidance.models.dynamic_factors import FactorTape
 
 log = logging.getLogger(__name__)
@@ -20,8 +20,9 @@ log = logging.getLogger(__name__)
 class CompiledExplanations:
     """Classifies and explains as an attributor does, by compiled programs; equal up to rounding.
 
-    Programs are made when first needed, which takes minutes: one for training, and for evaluation one that
-    classifies and one that explains a few pairs.
+    Programs are made when first needed, which takes minutes: for training one that explains all images, and
+    one that explains up to a quarter of them; for evaluation one that classifies, and one that explains a few
+    pairs.
 
     Args:
         attributor: Makes the maps.
@@ -61,7 +62,7 @@ class CompiledExplanations:
             log.warning("trainer.compile=true is without effect: %s", obstacle)
 
     def explain(
-        self, model: nn.Module, images: Tensor, classes: Sequence[Tensor]
+        self, model: nn.Module, images: Tensor, classes: Sequence[Tensor], rows: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Classify a batch and explain some classes of each image, ready to be differentiated.
 
@@ -69,15 +70,34 @@ class CompiledExplanations:
             model: One that :meth:`fits`.
             images: float [N, 3, H, W] for ``batch_size`` images N.
             classes: Each int64 [N], the class to explain in every image; may be empty.
+            rows: The images to explain, int64 [P], at least one; None: all.
 
         Returns:
-            Logits [N, K], and for each of ``classes`` the signed maps, at least float32, [N, h, w].
+            Logits [N, K], and for each of ``classes`` the signed maps, at least float32, [P, h, w].
         """
-        key = (len(classes), *_state(model, images))
+        few = max(1, len(images) // 4)
+        if rows is None or len(rows) > few:
+            logits, maps = self._run(self._explain, model, images, classes)
+            return logits, maps if rows is None else [of_class[rows] for of_class in maps]
+        filled = torch.cat([rows, rows[:1].expand(few - len(rows))])
+        inputs = [filled, *(each[filled] for each in classes)]
+        logits, maps = self._run(self._explain_few, model, images, inputs)
+        return logits, [of_class[: len(rows)] for of_class in maps]
+
+    def _run(
+        self, function: Function, model: nn.Module, images: Tensor, others: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        key = (function.__name__, len(others), *_state(model, images))
         if key not in self._programs:
-            self._programs[key] = Program(self._explain, model, [images, *classes], self._backend)
-        logits, *maps = self._programs[key](images, *classes)
+            self._programs[key] = Program(function, model, [images, *others], self._backend)
+        logits, *maps = self._programs[key](images, *others)
         return logits, maps
+
+    def _explain_few(self, model: nn.Module, images: Tensor, rows: Tensor, *classes: Tensor) -> list[Tensor]:
+        forward = self._attributor.forward(model, images)
+        few = forward.restrict(rows)
+        maps = [self._attributor.attribute(few, each, create_graph=True) for each in classes]
+        return [forward.logits, *maps]
 
     def _explain(self, model: nn.Module, images: Tensor, *classes: Tensor) -> list[Tensor]:
         if not classes:

@@ -84,20 +84,25 @@ def check_training(
     size: int = 32,
     backend: str = UNCOMPILED,
     explanation: str | None = None,
+    rows: list[int] | None = None,
 ) -> None:
     """Steps on several batches are equal, by one program that is compiled once."""
     tolerance = 2e-4 if dtype == torch.float32 or explanation else 1e-9
+    images_in_batch = 4 if rows is None else 8  # a quarter of which have a program of their own
     model = model.to(dtype).train()
     other = copy.deepcopy(model)
     attributor = BcosContributions(layer, explanation)
-    compiled = CompiledExplanations(attributor, 4, backend)
+    compiled = CompiledExplanations(attributor, images_in_batch, backend)
     assert compiled.fits(model)
     counters.clear()
     for _ in range(3):
-        images = images_of(4, size, dtype)
-        classes = list(torch.randint(0, 3, (rounds, 4)))
-        logits, maps = compiled.explain(model, images, classes)
+        images = images_of(images_in_batch, size, dtype)
+        classes = list(torch.randint(0, 3, (rounds, images_in_batch)))
+        few = None if rows is None else torch.tensor(rows)
+        logits, maps = compiled.explain(model, images, classes, few)
         expected_logits, expected_maps = explain(attributor, other, images, classes)
+        if rows is not None:
+            expected_maps = [of_round[rows] for of_round in expected_maps]
         loss, expected = loss_of(logits, maps), loss_of(expected_logits, expected_maps)
         assert len(maps) == rounds
         torch.testing.assert_close(loss, expected, rtol=tolerance, atol=0)
@@ -164,6 +169,15 @@ def test_training_steps_with_an_explanation_in_bfloat16() -> None:
 @pytest.mark.parametrize("rounds", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_several_classes_of_each_image_or_none(rounds: int) -> None:
     check_training(tiny(), rounds=rounds)
+
+
+@pytest.mark.parametrize(
+    ("layer", "rows"),
+    [("input", [5]), ("mid1", [6, 1]), pytest.param("input", [7, 0, 3], marks=pytest.mark.slow)],
+)
+def test_some_images_alone(layer: str, rows: list[int]) -> None:
+    """One or two of eight, by the program for a quarter; three, of the maps of all."""
+    check_training(tiny(), layer, rounds=2, rows=rows)
 
 
 def test_pairs_of_a_tiny_network() -> None:
