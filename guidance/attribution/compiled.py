@@ -75,14 +75,16 @@ class CompiledExplanations:
         Returns:
             Logits [N, K], and for each of ``classes`` the signed maps, at least float32, [P, h, w].
         """
-        few = max(1, len(images) // 4)
-        if rows is None or len(rows) > few:
+        if rows is None or len(rows) > _few(images):
             logits, maps = self._run(self._explain, model, images, classes)
             return logits, maps if rows is None else [of_class[rows] for of_class in maps]
-        filled = torch.cat([rows, rows[:1].expand(few - len(rows))])
-        inputs = [filled, *(each[filled] for each in classes)]
-        logits, maps = self._run(self._explain_few, model, images, inputs)
-        return logits, [of_class[: len(rows)] for of_class in maps]
+        # The images to explain come first: gradients of a slice cost less than those of positions.
+        others = torch.ones(len(images), dtype=torch.bool, device=images.device)
+        others[rows] = False
+        order = others.argsort(stable=True)
+        places = order.argsort()
+        logits, maps = self._run(self._explain_few, model, images[order], [each[order] for each in classes])
+        return logits[places], [of_class[places[rows]] for of_class in maps]
 
     def _run(
         self, function: Function, model: nn.Module, images: Tensor, others: Sequence[Tensor]
@@ -93,10 +95,11 @@ class CompiledExplanations:
         logits, *maps = self._programs[key](images, *others)
         return logits, maps
 
-    def _explain_few(self, model: nn.Module, images: Tensor, rows: Tensor, *classes: Tensor) -> list[Tensor]:
+    def _explain_few(self, model: nn.Module, images: Tensor, *classes: Tensor) -> list[Tensor]:
         forward = self._attributor.forward(model, images)
-        few = forward.restrict(rows)
-        maps = [self._attributor.attribute(few, each, create_graph=True) for each in classes]
+        first = slice(_few(images))
+        few = forward.restrict(first)
+        maps = [self._attributor.attribute(few, each[first], create_graph=True) for each in classes]
         return [forward.logits, *maps]
 
     def _explain(self, model: nn.Module, images: Tensor, *classes: Tensor) -> list[Tensor]:
@@ -166,6 +169,11 @@ class _Evaluation:
         tape = FactorTape(zip(recorded[len(layers) :], self._of_batch, strict=True))
         forward = ForwardPass(images.new_zeros(0), activations, model, images, tape)
         return list(self._attributor.attribute_layers(forward.restrict(rows), classes).values())
+
+
+def _few(images: Tensor) -> int:
+    """Return how many images of a batch the program explains that does not explain all."""
+    return max(1, len(images) // 4)
 
 
 def _at_once(images: int) -> int:

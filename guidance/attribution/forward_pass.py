@@ -30,7 +30,7 @@ class ForwardPass:
     images: Tensor
     tape: FactorTape | None = None
 
-    def restrict(self, rows: Tensor) -> "ForwardPass":
+    def restrict(self, rows: Tensor | slice) -> "ForwardPass":
         """Return a pass of some of the images, ready for B-cos explanations, without running the model again.
 
         Explaining it costs a backward pass of these images alone, however many the batch has, also where
@@ -38,7 +38,7 @@ class ForwardPass:
         A loss on the maps reaches activations, parameters and statistics through this pass.
 
         Args:
-            rows: Positions in the batch, also repeated ones, int64 [P].
+            rows: Positions in the batch, also repeated ones, int64 [P], or a slice.
 
         Returns:
             A pass whose activations are those of the images and whose logits have their gradients within
