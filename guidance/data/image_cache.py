@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from guidance.data.image_dataset import ImageDataset
+from guidance.data.squashed import read_image, squash
 from guidance.errors import InputError
 from guidance.files import write_json
 from guidance.progress import progress_over
@@ -95,15 +96,15 @@ class _Squashed(Dataset[Tensor]):
     """
 
     def __init__(self, dataset: ImageDataset, image_size: int) -> None:
-        from guidance.data.prepared import PreparedDataset  # which itself reads caches
-
-        self._prepared = PreparedDataset(dataset, image_size)
+        self._dataset = dataset
+        self._size = image_size
 
     def __getitems__(self, indices: Sequence[int]) -> Tensor | InputError:
         try:
-            return self._prepared.__getitems__(indices).images
+            images = [read_image(self._dataset, index, self._size) for index in indices]
         except InputError as error:
             return error
+        return torch.stack([squash(image, self._size) for image in images])
 
 
 def _key(dataset: ImageDataset, image_size: int) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.v2 import functional as transforms
 
 from guidance.data.augmentation import Augmentation
 from guidance.data.batch import Batch, Target
@@ -14,7 +13,7 @@ from guidance.data.boxes import dilate_boxes, rescale_boxes
 from guidance.data.image_cache import ImageCache
 from guidance.data.image_dataset import ImageDataset
 from guidance.data.runs import encode_runs, resize_masks
-from guidance.errors import InputError
+from guidance.data.squashed import read_image, squash
 
 
 @dataclass
@@ -153,16 +152,13 @@ class PreparedDataset(Dataset[PreparedSample]):
         mask_classes, masks = self._masks(index)
         if image is None:
             crops = augmentation is not None and augmentation.crops
-            image = self.dataset.image(index, least=None if crops else self._size[0])
-            if image.dtype != torch.uint8:
-                raise _no_pixels(self.dataset.name(index), image)
+            image = read_image(self.dataset, index, least=None if crops else self._size[0])
         if augmentation is not None:
             draw = augmentation.generator(epoch, index)
             image, boxes, box_classes, masks = augmentation.crop(image, boxes, box_classes, masks, draw)
             if augmentation.crops:
                 size = (image.shape[-2], image.shape[-1])
-        if image.shape[-2:] != self._size:
-            image = transforms.resize(image, list(self._size), antialias=True)
+        image = squash(image, self._size[0])
         boxes = rescale_boxes(boxes, size, self._size)
         masks = resize_masks(masks, self._size)
         if augmentation is not None:
@@ -186,13 +182,6 @@ class PreparedDataset(Dataset[PreparedSample]):
         if self._with_masks:
             return self.dataset.masks(index)
         return torch.zeros(0, dtype=torch.int64), torch.zeros(0, *self._size, dtype=torch.bool)
-
-
-def _no_pixels(name: str, image: Tensor) -> InputError:
-    finite = "" if image.isfinite().all() else ", with values that are not finite"
-    return InputError(
-        f"the image {name} is {image.dtype}{finite}; a data set's images are torch.uint8, from 0 to 255"
-    )
 
 
 def _index(item: int | tuple[int, int]) -> int:
