@@ -30,7 +30,7 @@ def read_image(dataset: ImageDataset, index: int, least: int | None = None) -> T
 
 
 def squash(image: Tensor, size: int) -> Tensor:
-    """Squash an image [3, H, W] to [3, size, size], antialiased, bilinear; one of this size stays as it is."""
+    """Squash an image [3, H, W] to [3, size, size], antialiased, bilinear; one so large stays as it is."""
     if image.shape[-2:] == (size, size):
         return image
     squashed: Tensor = transforms.resize(image, [size, size], antialias=True)
