@@ -1,40 +1,24 @@
 """The training module: classification loss + weight * localization loss, and the metrics of both."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from guidance.attribution import Attributor, CompiledExplanations, attribute_pairs, cannot_guide
+from guidance.attribution import Attributor, CompiledExplanations, attribute_pairs
 from guidance.data import Batch, TrainingBatchSampler
-from guidance.errors import InputError, unknown_name
-from guidance.guidance_rounds import GuidanceRound, GuidedClasses, guidance_rounds, teacher_round
-from guidance.guided_class import rows_to_explain
-from guidance.losses import MapSimilarityLoss
+from guidance.errors import InputError
+from guidance.guidance_rounds import GuidedClasses
+from guidance.guided_step import GuidedStep, Plan, Reduction, cross_entropy
 from guidance.metrics import SplitMetrics
 from guidance.migration import FORMAT_VERSION
 from guidance.models import Classifier
 from guidance.randomness import hash_integers
 from guidance.step_record import StepRecord
-from guidance.teacher import Lesson, Teacher
-
-Reduction = Literal["mean", "sum"]
-
-
-@dataclass(frozen=True)
-class _Outputs:
-    """Logits of all images of a batch, and for each round the maps of the images in ``rows``."""
-
-    logits: Tensor
-    rounds: Sequence[GuidanceRound] = ()
-    maps: Sequence[Tensor] = ()
-    rows: Tensor | slice = field(default_factory=lambda: slice(None))
+from guidance.teacher import Teacher
 
 
 class GuidedClassifier(pl.LightningModule):
@@ -99,41 +83,24 @@ class GuidedClassifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         attributor.check(model)
-        if localization is not None and weight > 0:
-            if not attributor.guides:
-                raise InputError(cannot_guide(attributor))
-            if len(attributor.layers) > 1:
-                raise InputError(
-                    f"attributor.layer={list(attributor.layers)}: guidance trains on the maps of one layer; "
-                    "name one here, and several in evaluate.py"
-                )
-        if reduction not in ("mean", "sum"):
-            raise unknown_name("loss.reduction", reduction, ("mean", "sum"))
-        if guided_classes not in get_args(GuidedClasses):
-            raise unknown_name("loss.classes", guided_classes, get_args(GuidedClasses))
-        if (teacher is not None) != isinstance(localization, MapSimilarityLoss):
-            raise InputError("a teacher (loss.teacher) goes with a map-to-map loss, and only with one")
-        if not weight >= 0:
-            raise InputError(f"loss.weight must be at least 0; got {weight}")
         self.model = model
         self.attributor = attributor
         self.classes = tuple(classes)
-        self.localization = localization if weight > 0 else None
-        self.weight = weight
-        self.guided_classes = guided_classes
-        self.reduction = reduction
+        compiled = CompiledExplanations(attributor, compiled_batch_size) if compiled_batch_size else None
+        self.guided_step = GuidedStep(
+            attributor, localization, weight, guided_classes, teacher, reduction, seed, compiled
+        )
+        self.localization = self.guided_step.localization  # modules move with the module that they belong to
         self.teacher = teacher
         self.make_optimizer = optimizer
         self.seed = seed
-        self.compiled = CompiledExplanations(attributor, compiled_batch_size) if compiled_batch_size else None
         self.config = dict(config or {})
         self.iou_threshold = 0.5
         self.keep_threshold = False
         self.results: dict[str, float] = {}
         self.val_metrics = SplitMetrics(self.classes, attributor.layers, multi_label, groups, has_masks)
         self.test_metrics = SplitMetrics(self.classes, attributor.layers, multi_label, groups, has_masks)
-        self._rounds = 1
-        self._rows: Tensor | slice = slice(None)
+        self._plan = Plan(1, slice(None))
         self.record: StepRecord | None = None
 
     def configure_optimizers(self) -> Optimizer:
@@ -143,15 +110,8 @@ class GuidedClassifier(pl.LightningModule):
     # Training -------------------------------------------------------------------------------------------
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Note, while the batch is still in main memory, which images and how many classes each to guide."""
-        guidable = batch.guidable()
-        self._rounds = int(guidable.sum(dim=1).max())
-        guided = guidable.any(dim=1)
-        if self.guided_classes == "absent":
-            guided = guided | (batch.annotated & ~batch.labels.all(dim=1))
-        self._rows = slice(None) if self.teacher is not None else rows_to_explain(guided)
-        if self.teacher is not None or (self.guided_classes == "absent" and bool(batch.annotated.any())):
-            self._rounds = max(self._rounds, 1)
+        """Note what to guide while the batch is still in main memory."""
+        self._plan = self.guided_step.plan(batch)
         return batch
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -173,7 +133,9 @@ class GuidedClassifier(pl.LightningModule):
 
         What it was made of is noted in ``record``.
         """
-        losses, record = self.compute_losses(batch, self.current_epoch, self.trainer.world_size)
+        losses, record = self.guided_step.losses(
+            self.model, batch, self._plan, self.current_epoch, self.trainer.world_size
+        )
         for name, value in losses.items():
             self.log(f"train/{name}", value.detach(), batch_size=len(batch), prog_bar=name == "loss")
         self.record = record.detached()
@@ -182,8 +144,9 @@ class GuidedClassifier(pl.LightningModule):
             return losses["loss"]
         # Lightning divides by ``together``, also where an epoch ends with fewer batches.
         share = self._share_of_step(batch_idx)
-        if "localization_loss" in losses and self.reduction == "sum":
-            localization = self.weight * losses["localization_loss"]
+        step = self.guided_step
+        if "localization_loss" in losses and step.reduction == "sum":
+            localization = step.weight * losses["localization_loss"]
             return together * (share * losses["classification_loss"] + localization)
         return together * share * losses["loss"]
 
@@ -198,115 +161,6 @@ class GuidedClassifier(pl.LightningModule):
         if not isinstance(sampler, TrainingBatchSampler):
             return 1 / (stop - first)
         return sampler.images(batch_idx, batch_idx + 1) / sampler.images(first, stop)
-
-    def compute_losses(
-        self, batch: Batch, epoch: int, world: int = 1
-    ) -> tuple[dict[str, Tensor], StepRecord]:
-        """Compute the loss of a training batch, for a trainer or without one.
-
-        Args:
-            batch: After :meth:`on_before_batch_transfer`.
-            epoch: Decides which classes are drawn.
-            world: The number of processes, which all call this.
-
-        Returns:
-            ``loss`` and its parts, ``classification_loss`` and, with guidance, ``localization_loss``: scalars
-            whose means over processes are those of the global batch; and what they were computed from.
-        """
-        record = StepRecord(batch.indices)
-        images = record.note("input", batch.images).to(self.dtype) / 255
-        lesson = self.teacher.teach(images) if self.teacher is not None else None
-        if lesson is not None:
-            record.note("teacher's map", lesson.maps)
-        outputs = self._run(images, batch, lesson, epoch, world)
-        record.note("logits", outputs.logits)
-        if lesson is not None and self.teacher is not None and self.teacher.temperature is not None:
-            classification = self.teacher.distillation_loss(outputs.logits, lesson)
-        else:
-            classification = _cross_entropy(outputs.logits, batch.labels)
-        record.note("classification loss", classification)
-        counts = self._global_counts(batch, outputs.rounds, world)
-        loss = classification = classification.sum() * world / counts[0]
-        losses = {"classification_loss": classification}
-        if outputs.rounds:
-            localization = torch.zeros_like(classification)
-            of_maps = outputs.rows if isinstance(outputs.rows, Tensor) else None
-            for one, maps in zip(outputs.rounds, outputs.maps, strict=True):
-                record.guided.append((one.classes, one.guided))
-                each = one.loss(record.note("map", maps, of_maps))
-                record.note("localization loss", each, of_maps)
-                total = torch.where(one.guided[outputs.rows], each, 0.0).sum() * world
-                if self.reduction == "mean":
-                    total = total / counts[2 if one.absent else 1].clamp(min=1)
-                localization = localization + total
-            loss = loss + self.weight * localization
-            losses = {"localization_loss": localization} | losses
-        return losses | {"loss": record.note("loss", loss)}, record
-
-    def _run(self, images: Tensor, batch: Batch, lesson: Lesson | None, epoch: int, world: int) -> _Outputs:
-        """Classify the images of a batch and explain those that are guided."""
-        # Processes run the same collectives only if they build the same graph, so with several of them a
-        # batch without a guidable image goes the whole way, with a localization loss of 0.
-        guides = self.localization is not None and (self._rounds > 0 or world > 1)
-        rows: Tensor | slice = slice(None)
-        # For the same reason several processes explain all images.
-        if world == 1 and isinstance(self._rows, Tensor):
-            rows = self._rows.to(images.device, non_blocking=True)
-        compiled = self._compiled(len(batch), world)
-        if compiled is not None:
-            # Without an image to guide one is explained for nothing, by the program of a few.
-            rounds = (
-                self._guidance_rounds(batch, lesson, rows, epoch) if self.localization is not None else []
-            )
-            few = rows if isinstance(rows, Tensor) else None
-            logits, maps = compiled.explain(self.model, images, [one.classes for one in rounds], few)
-            return _Outputs(logits, rounds, maps, rows) if guides else _Outputs(logits)
-        if not guides:
-            return _Outputs(self.model(images))
-        forward = self.attributor.forward(self.model, images)
-        logits = forward.logits
-        if isinstance(rows, Tensor):
-            if forward.tape is None:
-                rows = slice(None)
-            else:
-                forward = forward.restrict(rows)
-        rounds = self._guidance_rounds(batch, lesson, rows, epoch)
-        maps = [self.attributor.attribute(forward, one.classes[rows], create_graph=True) for one in rounds]
-        return _Outputs(logits, rounds, maps, rows)
-
-    def _compiled(self, images: int, world: int) -> CompiledExplanations | None:
-        """Return what trains on a batch of so many images by a program; None, told once, if nothing does."""
-        compiled = self.compiled
-        if compiled is None:
-            return None
-        if world > 1:
-            compiled.warn("it is for one process, not for several that train together")
-        elif self.localization is not None and self.guided_classes == "all":
-            compiled.warn("it is for loss.classes=one and absent, not for all")
-        # The last batch of an epoch may be smaller, and is no worth a program.
-        elif compiled.fits(self.model) and images == compiled.batch_size:
-            return compiled
-        return None
-
-    def _guidance_rounds(
-        self, batch: Batch, lesson: Lesson | None, rows: Tensor | slice, epoch: int
-    ) -> list[GuidanceRound]:
-        """Return what is explained in this step; losses are of rows."""
-        loss = cast(nn.Module, self.localization)
-        if lesson is not None:
-            return [teacher_round(loss, lesson)]
-        most = max(self._rounds, 1)
-        return guidance_rounds(loss, batch, rows, self.guided_classes, most, self.seed, epoch)
-
-    def _global_counts(self, batch: Batch, rounds: Sequence[GuidanceRound], world: int) -> Tensor:
-        """Return how many images, guided and absent pairs the batches of all processes have, int64 [3]."""
-        counts = torch.zeros(3, dtype=torch.int64, device=batch.images.device)
-        counts[0] = len(batch)
-        for one in rounds:
-            counts[2 if one.absent else 1] += one.guided.sum()
-        if world > 1:
-            dist.all_reduce(counts)
-        return counts
 
     # Evaluation -----------------------------------------------------------------------------------------
 
@@ -331,8 +185,9 @@ class GuidedClassifier(pl.LightningModule):
     def _score(self, batch: Batch, split: str, metrics: SplitMetrics) -> None:
         images = batch.images.to(self.dtype) / 255
         pair_images, pair_classes = batch.has_boxes().nonzero(as_tuple=True)
-        if self.compiled is not None and self.trainer.world_size == 1:
-            logits, maps = self.compiled.attribute_pairs(self.model, images, pair_images, pair_classes)
+        compiled = self.guided_step.compiled
+        if compiled is not None and self.trainer.world_size == 1:
+            logits, maps = compiled.attribute_pairs(self.model, images, pair_images, pair_classes)
         else:
             logits, maps = attribute_pairs(self.attributor, self.model, images, pair_images, pair_classes)
         self.record = StepRecord(batch.indices)
@@ -342,7 +197,7 @@ class GuidedClassifier(pl.LightningModule):
             name = "map" if len(maps) == 1 else f"map at {layer}"
             self.record.note(name, of_layer, pair_images)
         metrics.update(batch, logits, maps, pair_images, pair_classes)
-        loss = _cross_entropy(logits, batch.labels).mean()
+        loss = cross_entropy(logits, batch.labels).mean()
         name = f"{split}/classification_loss"
         self.log(name, loss, on_epoch=True, batch_size=len(batch), sync_dist=True)
 
@@ -375,10 +230,3 @@ class GuidedClassifier(pl.LightningModule):
                 f"({', '.join(self.classes[:5])}, ...)"
             )
         self.iou_threshold = float(own["iou_threshold"])
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy per image, the mean over classes: [N]."""
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    losses = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
-    return losses.mean(dim=1)

@@ -34,8 +34,8 @@ def fresh() -> None:
 def make_compiled(**options: Any) -> GuidedClassifier:
     """As a run makes it, but for the code that takes so long to make."""
     module = make_module(compiled_batch_size=5, **options)
-    assert module.compiled is not None
-    module.compiled = CompiledExplanations(module.attributor, 5, backend="aot_eager")
+    assert module.guided_step.compiled is not None
+    module.guided_step.compiled = CompiledExplanations(module.attributor, 5, backend="aot_eager")
     return module.double()
 
 
@@ -87,7 +87,7 @@ def test_step_with_a_teacher() -> None:
 
 def test_batch_of_another_size_is_not_compiled() -> None:
     module, batch = make_compiled(**GUIDED), make_batch()
-    module.compiled = CompiledExplanations(module.attributor, 8, backend="aot_eager")
+    module.guided_step.compiled = CompiledExplanations(module.attributor, 8, backend="aot_eager")
     loss, _ = step(module, batch)
     torch.testing.assert_close(loss, step(make_module(**GUIDED).double(), batch)[0], rtol=0, atol=0)
     assert not counters["stats"]

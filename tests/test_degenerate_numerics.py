@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from guidance.attribution import BcosContributions
 from guidance.data import Batch
 from guidance.finding import Finding, findings_of, gradient_finding, weights_finding
+from guidance.guided_step import cross_entropy
 from guidance.losses import (
     AbsentEvidenceLoss,
     EnergyLoss,
@@ -26,7 +27,7 @@ from guidance.models import bcos_small
 from guidance.models.bcos_layers import BcosConv2d, UncenteredBatchNorm2d
 from guidance.models.bcos_linear import BcosLinear
 from guidance.models.bcos_norm import BiasFreeImageNorm2d, BiasFreePositionNorm2d
-from guidance.module import GuidedClassifier, _cross_entropy
+from guidance.module import GuidedClassifier
 from tests.test_module import CLASSES, make_batch
 
 LOSSES = [EnergyLoss(), L1Loss(), PPCELoss(), RRRLoss(), RESLoss(), SoftMaskLoss(EnergyLoss())]
@@ -64,7 +65,7 @@ def test_any_finite_map_is_scored(score: Scored, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_saturated_sigmoid(value: float, dtype: torch.dtype) -> None:
     logits = torch.full((2, 2), value, dtype=dtype, requires_grad=True)
-    loss = _cross_entropy(logits, torch.tensor([[True, False], [True, True]]))
+    loss = cross_entropy(logits, torch.tensor([[True, False], [True, True]]))
     (gradient,) = torch.autograd.grad(loss.sum(), logits)
     wrong = 1 if value > 0 else 3
     assert loss.sum().item() == pytest.approx(wrong * abs(value) / 2, rel=0.01)
@@ -114,10 +115,10 @@ def step(
 ) -> tuple[Tensor, list[Finding]]:
     """Return the loss of a step and what the guard would find."""
     module.train().zero_grad()
-    module.on_before_batch_transfer(batch, 0)
+    plan = module.guided_step.plan(batch)
     ends = [weights_finding(module.model)]
     with torch.autocast("cpu", autocast, enabled=autocast is not None):
-        losses, record = module.compute_losses(batch, epoch=0)
+        losses, record = module.guided_step.losses(module.model, batch, plan, epoch=0)
     losses["loss"].backward()
     ends.append(gradient_finding(module.model))
     return losses["loss"].detach(), [

@@ -106,7 +106,7 @@ def test_every_study_has_an_embedded_twin_whose_jobs_compose_and_build(study: st
     config = composed(tmp_path, *chosen, *jobs[-1], "data.length={train: 8, val: 4, test: 4}")
     assert config.data.module.dataset._target_.startswith("guidance.data.Shapes")
     module = build_module(config, instantiate(config.data.module))
-    assert module.weight == float(jobs[-1][-1].partition("=")[2])
+    assert module.guided_step.weight == float(jobs[-1][-1].partition("=")[2])
 
 
 def test_there_is_a_name_for_every_combination() -> None:

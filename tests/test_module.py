@@ -15,9 +15,10 @@ from guidance.data.batch import Target
 from guidance.errors import InputError
 from guidance.guidance_rounds import GuidedClasses
 from guidance.guided_class import draw_guided_class
+from guidance.guided_step import Reduction
 from guidance.losses import EnergyLoss, L1Loss, MapSimilarityLoss
 from guidance.models import bcos_small
-from guidance.module import GuidedClassifier, Reduction
+from guidance.module import GuidedClassifier
 from guidance.teacher import Teacher
 from tests.tiny import tiny_config
 
@@ -123,7 +124,7 @@ def test_guiding_all_classes_is_the_mean_over_all_guidable_pairs() -> None:
     module = make_module(guided_classes="all", **options).double()
     other = make_module(**options).double()
     module.on_before_batch_transfer(batch, 0)
-    assert module._rounds == 2
+    assert module.guided_step.plan(batch).rounds == 2
     loss = module.training_step(batch, 0)
 
     images, classes = batch.guidable().nonzero(as_tuple=True)

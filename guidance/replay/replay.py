@@ -93,11 +93,12 @@ def replay(path: Path, device: str = "cpu", trusted: Collection[str] = ()) -> Re
     precision = trainer.precision_plugin
     precision.convert_module(module)
     module.to(trainer.strategy.root_device).train()
-    batch = module.on_before_batch_transfer(failure.batch, 0).to(trainer.strategy.root_device)
+    plan = module.guided_step.plan(failure.batch)
+    batch = failure.batch.to(trainer.strategy.root_device)
     weights = weights_finding(module.model)
     module.seed_batch(failure.step)
     with precision.train_step_context():
-        losses, record = module.compute_losses(batch, failure.epoch)
+        losses, record = module.guided_step.losses(module.model, batch, plan, failure.epoch)
     findings = _findings(module, losses["loss"], record)
     findings += [] if weights is None else [weights]
     return Replayed(failure, {name: value.item() for name, value in losses.items()}, findings)

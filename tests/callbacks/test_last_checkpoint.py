@@ -13,6 +13,7 @@ import torch
 from guidance.building import build_module
 from guidance.callbacks import LastCheckpoint
 from guidance.errors import StoppedError
+from guidance.guided_step import GuidedStep
 from guidance.module import GuidedClassifier
 from guidance.run import train
 from tests.tiny import tiny_config
@@ -86,8 +87,8 @@ def test_stopped_run_is_saved_and_ends_the_same(
 ) -> None:
     with monkeypatch.context() as patched:
         if where == "train":
-            struck = at_call(number, GuidedClassifier._global_counts, *signals)
-            patched.setattr(GuidedClassifier, "_global_counts", lambda *given: struck(*given))
+            struck = at_call(number, GuidedStep._global_counts, *signals)
+            patched.setattr(GuidedStep, "_global_counts", lambda *given: struck(*given))
         elif where == "val":
             struck = at_call(number, GuidedClassifier._score, *signals)
             patched.setattr(GuidedClassifier, "_score", lambda *given: struck(*given))

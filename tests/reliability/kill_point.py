@@ -155,6 +155,7 @@ def count_calls(path: Path) -> None:
 def _in_a_step(trigger: _Trigger) -> None:
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
+    from guidance.guided_step import GuidedStep
     from guidance.module import GuidedClassifier
 
     def strike(*_: Any) -> None:
@@ -164,13 +165,13 @@ def _in_a_step(trigger: _Trigger) -> None:
     if trigger.point.where == "optimizer":
         register_optimizer_step_post_hook(strike)
     elif trigger.point.where == "train":
-        counts = GuidedClassifier._global_counts
+        counts = GuidedStep._global_counts
 
-        def counted(self: GuidedClassifier, batch: Any, rounds: Any, world: int) -> Any:
+        def counted(self: GuidedStep, batch: Any, rounds: Any, world: int) -> Any:
             strike()
             return counts(self, batch, rounds, world)
 
-        GuidedClassifier._global_counts = counted  # type: ignore[method-assign]
+        GuidedStep._global_counts = counted  # type: ignore[method-assign]
     else:
         score = GuidedClassifier._score
 
