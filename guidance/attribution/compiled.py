@@ -91,7 +91,9 @@ class CompiledExplanations:
     ) -> tuple[Tensor, list[Tensor]]:
         key = (function.__name__, len(others), *_state(model, images))
         if key not in self._programs:
-            self._programs[key] = Program(function, model, [images, *others], self._backend)
+            few = "" if function == self._explain else " with few guided images"
+            name = f"the training step{few}"
+            self._programs[key] = Program(function, model, [images, *others], name, self._backend)
         logits, *maps = self._programs[key](images, *others)
         return logits, maps
 
@@ -143,14 +145,14 @@ class _Evaluation:
         self, model: nn.Module, images: Tensor, pair_images: Tensor, pair_classes: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if self._record is None:
-            self._record = Program(self._recorded, model, [images], self._backend)
+            self._record = Program(self._recorded, model, [images], "evaluation, logits", self._backend)
         logits, *recorded = self._record(images)
         few = _at_once(len(images))
         found = []
         for rows, classes in zip(pair_images.split(few), pair_classes.split(few), strict=True):
             inputs = [_filled(rows, few), _filled(classes, few), images, *recorded]
             if self._play is None:
-                self._play = Program(self._played, model, inputs, self._backend)
+                self._play = Program(self._played, model, inputs, "evaluation, maps", self._backend)
             found.append([of_layer[: len(rows)] for of_layer in self._play(*inputs)])
         maps = (torch.cat(of_layer) for of_layer in zip(*found, strict=True))
         return logits, dict(zip(self._attributor.layers, maps, strict=True))

@@ -6,6 +6,8 @@ backward passes too: what remains is a plain function of images and parameters, 
 chain of transposed convolutions and products. That one is compiled, and differentiated as any other.
 """
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -18,6 +20,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from guidance.errors import InputError
 from guidance.models.closed_forms import plain_formulas
+
+log = logging.getLogger(__name__)
 
 Function = Callable[..., Sequence[Tensor]]
 
@@ -37,12 +41,21 @@ class Program:
             numbers nor detach what a gradient is to reach.
         model: Its parameters and buffers are read at each call, so that they may move or be replaced.
         inputs: Examples, whose values do not matter.
+        name: Of the function, to say what is compiled.
         backend: Of ``torch.compile``.
     """
 
     def __init__(
-        self, function: Function, model: nn.Module, inputs: Sequence[Tensor], backend: str = "inductor"
+        self,
+        function: Function,
+        model: nn.Module,
+        inputs: Sequence[Tensor],
+        name: str,
+        backend: str = "inductor",
     ) -> None:
+        log.info("trainer.compile: compiling %s; this may take minutes", name)
+        self._name: str | None = name  # until it is compiled
+        self._begun = time.monotonic()
         self._model = _Applied(function, model)
         graph, self._changing = _trace(self._model, inputs)
         self._run = torch.compile(graph, fullgraph=True, dynamic=False, backend=backend)
@@ -57,6 +70,9 @@ class Program:
         # The casts that autocast makes are part of the program.
         with torch.autocast(inputs[0].device.type, enabled=False):
             outputs = self._compiled(*inputs, *self._model.parameters(), *buffers)
+        if self._name is not None:
+            log.info("trainer.compile: %s: %.0f s", self._name, time.monotonic() - self._begun)
+            self._name = None
         count = len(outputs) - len(self._changing)
         with torch.no_grad():
             for position, value in zip(self._changing, outputs[count:], strict=True):

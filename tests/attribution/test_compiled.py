@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -272,6 +273,16 @@ def test_pairs_of_what_does_not_fit_are_explained_all_the_same() -> None:
     expected_logits, expected = attribute_pairs(attributor, model, images, *pairs)
     torch.testing.assert_close(logits, expected_logits)
     torch.testing.assert_close(maps["input"], expected["input"])
+
+
+def test_what_takes_so_long_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    compiled = CompiledExplanations(BcosContributions(), 3, UNCOMPILED)
+    with caplog.at_level(logging.INFO, "guidance"):
+        for _ in range(2):
+            compiled.explain(tiny(), images_of(3, 16, torch.float32), [torch.zeros(3, dtype=torch.int64)])
+    begun, ended = (record.message for record in caplog.records)
+    assert begun == "trainer.compile: compiling the training step; this may take minutes"
+    assert re.fullmatch(r"trainer.compile: the training step: \d+ s", ended)
 
 
 def test_no_compiler() -> None:
