@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from guidance.command_line import check_overrides, check_writable_folder, in_sweep, one_line_errors, run
-from guidance.launcher import check_run_folder
+from guidance.launcher import check_run_folder, check_tasks
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -26,6 +26,7 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     with one_line_errors():
         check_run_folder(sys.argv[1:])
+        check_tasks()
         check_overrides("train", sys.argv[1:])
         check_writable_folder(sys.argv[1:])
     main()

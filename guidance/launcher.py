@@ -28,6 +28,24 @@ def check_run_folder(arguments: Sequence[str], environment: Mapping[str, str] = 
         )
 
 
+def check_tasks(environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse SLURM tasks that were not counted by nodes, as Lightning needs them.
+
+    Args:
+        environment: The process's.
+
+    Raises:
+        InputError: If srun started several tasks without saying how many on a node.
+    """
+    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
+    if tasks > 1 and "SLURM_NTASKS_PER_NODE" not in environment:
+        nodes = int(environment.get("SLURM_STEP_NUM_NODES", 1))
+        raise InputError(
+            f"srun --ntasks={tasks}: say how many tasks run on a node instead: --nodes={nodes} "
+            f"--ntasks-per-node={max(1, tasks // nodes)}"
+        )
+
+
 def started_together(environment: Mapping[str, str] = os.environ) -> int:
     """Return how many processes torchrun or srun started together with this one, itself included."""
     if "TORCHELASTIC_RUN_ID" in environment:

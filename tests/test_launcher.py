@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from guidance.errors import InputError
-from guidance.launcher import check_run_folder, started_together
+from guidance.launcher import check_run_folder, check_tasks, started_together
 from tests.tiny import OVERRIDES, ROOT, environment, results
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "1"}
@@ -40,6 +40,13 @@ def test_who_was_started_together(started: dict[str, str], count: int) -> None:
     assert started_together(started) == count
     if count == 1:
         check_run_folder(["trainer=ddp_cpu"], started)
+
+
+def test_tasks_are_counted_by_nodes() -> None:
+    with pytest.raises(InputError, match=r"srun --ntasks=4: .* --nodes=2 --ntasks-per-node=2"):
+        check_tasks(SRUN | {"SLURM_STEP_NUM_NODES": "2"})
+    for started in ({}, TORCHRUN, SRUN | {"SLURM_NTASKS_PER_NODE": "4"}, {"SLURM_STEP_NUM_TASKS": "1"}):
+        check_tasks(started)
 
 
 def train_command(*launcher: str) -> list[str]:

@@ -23,7 +23,7 @@ TINY = [
     "baseline=shared",
     "baseline.changes.trainer.max_epochs=1",
 ]
-LAUNCHER = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=test", "hydra.launcher.timeout_min=10"]
+LAUNCHER = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=test", "hydra.launcher.timeout_min=60"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -135,7 +135,13 @@ LONG = [option for option in TINY if "baseline" not in option and "max_epochs" n
 
 def test_two_ranks_that_are_told_of_the_end_save_and_go_on(slurm: dict[str, str], tmp_path: Path) -> None:
     run = ["train.py", *LONG, "trainer.max_epochs=40", "hydra.run.dir=run", "ckpt_path=last"]
-    started = ["srun", "--ntasks=2", "--kill-on-bad-exit=0", *command(*run, "trainer=ddp_cpu")]
+    started = [
+        "srun",
+        "--nodes=1",
+        "--ntasks-per-node=2",
+        "--kill-on-bad-exit=0",
+        *command(*run, "trainer=ddp_cpu"),
+    ]
     with (tmp_path / "output.txt").open("w") as output:
         process = subprocess.Popen(started, cwd=tmp_path, env=slurm, stdout=output, stderr=output)
         wait_for_epochs(tmp_path, 2)
@@ -188,4 +194,4 @@ def test_a_job_of_submitit_saves_before_it_is_put_back_into_the_queue(
 
 def logs(folder: Path) -> str:
     """Return what submitit's jobs wrote."""
-    return " ".join(path.read_text() for path in folder.glob("sweep/.submitit/*/*.err"))
+    return " ".join(path.read_text() for path in folder.glob("sweep/.submitit/*/*log.*"))
