@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from guidance import module
+from guidance import guided_step
 from guidance.run import train
 from tests.tiny import composed, results
 
@@ -140,7 +140,7 @@ def test_only_guided_images_explained_or_all(
         sizes.append((int(guided.sum()), len(guided)))
         return slice(None)
 
-    monkeypatch.setattr(module, "rows_to_explain", all_rows)
+    monkeypatch.setattr(guided_step, "rows_to_explain", all_rows)
     other = trained(tmp_path / "all", FLOAT64)
     assert any(0 < guided < images for guided, images in sizes), (
         "some batch would have been explained in part"
