@@ -18,7 +18,7 @@ from guidance.errors import InputError
 from guidance.migration import migrate
 from guidance.plain_config import PARTS, is_reference
 from guidance.printable import is_name
-from guidance.run_directory import resolve_checkpoint
+from guidance.run_directory import checkpoint_file
 
 if TYPE_CHECKING:
     from guidance.module import GuidedClassifier
@@ -178,7 +178,7 @@ def checkpoint_paths(names: str | Sequence[str], program: str = "evaluate.py") -
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise InputError(f"ckpt_path names {twice[0]} twice")
-    return [path for name in names if (path := resolve_checkpoint(name, ".")) is not None]
+    return [checkpoint_file(name) for name in names]
 
 
 def told_apart(paths: Sequence[str | Path]) -> list[str]:
@@ -235,8 +235,7 @@ def compose_each(config_name: str, overrides: Sequence[str], checkpoints: Iterab
     """
     configs, trusted = [], trusted_packages(overrides)
     for name in checkpoints:
-        path = resolve_checkpoint(name, ".")
-        _offer(_checked_config(path, trusted) if path else {})
+        _offer(_checked_config(checkpoint_file(name), trusted))
         try:
             config = compose(config_name, list(overrides))
         except (HydraException, OmegaConfBaseException) as error:

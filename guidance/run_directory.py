@@ -153,9 +153,22 @@ def resolve_checkpoint(ckpt_path: str | None, output_dir: str | Path) -> Path | 
             )
             return None
         return path
+    return checkpoint_file(ckpt_path, "a checkpoint file, or `last`")
+
+
+def checkpoint_file(ckpt_path: str, choices: str = "a checkpoint file") -> Path:
+    """Return the file that ``ckpt_path`` names.
+
+    Args:
+        ckpt_path: Its path.
+        choices: What the option takes, for the message.
+
+    Raises:
+        InputError: If there is no such file.
+    """
     path = Path(ckpt_path)
     if not path.is_file():
-        raise InputError(f"ckpt_path: no file {path} (a checkpoint file, or `last`)")
+        raise InputError(f"ckpt_path: no file {path} ({choices})")
     return path
 
 

@@ -28,14 +28,14 @@ def export(config: DictConfig, console: Console | None = None) -> Path:
     from guidance.checkpoint import read_checkpoint
     from guidance.export import write_exported
     from guidance.results import provenance
-    from guidance.run_directory import resolve_checkpoint
+    from guidance.run_directory import checkpoint_file
     from guidance.stored_config import stored_config
 
     console = console or Console()
     name = OmegaConf.select(config, "ckpt_path", throw_on_missing=False)
     if name in (None, "last"):
         raise InputError("name the checkpoint to export: ckpt_path=outputs/.../checkpoints/best.ckpt")
-    checkpoint = cast(Path, resolve_checkpoint(name, "."))
+    checkpoint = checkpoint_file(name)
     folder = Path(config.path or checkpoint.with_suffix(""))
     if folder.is_file():
         raise InputError(f"path={folder} is a file; name a folder")
