@@ -25,7 +25,7 @@ from guidance.protocols.map_file import MapFile
 from guidance.protocols.protocol import Evaluation, Protocol
 from guidance.protocols.report import Scored, report
 from guidance.protocols.score_file import Chunk
-from guidance.protocols.unit import Unit, cost_of, make_units
+from guidance.protocols.unit import Fit, Unit, cost_of, find_fits, make_units
 
 log = logging.getLogger(__name__)
 
@@ -156,9 +156,15 @@ class GridProtocol(Protocol):
 
     def run(self, evaluation: Evaluation) -> dict[str, Any]:
         """Draw or read the grids, score all attributions of all models on them, and report."""
+        size = evaluation.datamodule.image_size
+        fits = find_fits(
+            evaluation,
+            self.attributors,
+            lambda classifier, layers: self.model_for(classifier, layers, size),
+        )
         manifest, indices = self.choose(evaluation)
         manifest.write(evaluation.output_dir / "manifest.json")
-        units = self._units(evaluation, manifest)
+        units = self._units(evaluation, fits, manifest)
         labels = manifest.target_classes()
         waiting = {unit: [g for g in range(len(labels)) if g not in unit.file.done] for unit in units}
         chunks = sum(-(-len(grids) // self.batch_size) for grids in waiting.values())
@@ -185,16 +191,9 @@ class GridProtocol(Protocol):
         for path in draw_all_aggregates(folder, self.title, self.n, self.cells[0], kept):
             log.info("written: %s", path)
 
-    def _units(self, evaluation: Evaluation, manifest: GridManifest) -> list[Unit]:
-        """Return every model with every attribution that fits it."""
-        size = evaluation.datamodule.image_size
-        units = make_units(
-            evaluation,
-            self.attributors,
-            lambda classifier, layers: self.model_for(classifier, layers, size),
-            [self.identity(), manifest.digest()],
-            len(manifest.grids),
-        )
+    def _units(self, evaluation: Evaluation, fits: Sequence[Fit], manifest: GridManifest) -> list[Unit]:
+        identity = [self.identity(), manifest.digest()]
+        units = make_units(evaluation, fits, identity, len(manifest.grids))
         for unit in units:
             if self.aggregate and not self._maps(unit, evaluation).has(unit.named.attributor.layers):
                 unit.file.clear()  # scores alone are not enough

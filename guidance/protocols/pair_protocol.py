@@ -14,7 +14,7 @@ from guidance.protocols.attributors import Entry, NamedAttributor, read_attribut
 from guidance.protocols.pairs import Pairs
 from guidance.protocols.protocol import Evaluation, Protocol
 from guidance.protocols.score_file import Chunk
-from guidance.protocols.unit import Unit, cost_of, make_units
+from guidance.protocols.unit import Unit, cost_of, find_fits, make_units
 
 Measured = Mapping[str, Tensor]
 """Numbers of each pair, [N] or [N, ...], by ``QUANTITY@LAYER``."""
@@ -72,14 +72,11 @@ class PairProtocol(Protocol):
 
     def run(self, evaluation: Evaluation) -> dict[str, Any]:
         """Select the pairs, measure all attributions of all models on them, and report."""
+        attributors = [*self.attributors, *self.controls()]
+        fits = find_fits(evaluation, attributors, lambda classifier, _: classifier)
         pairs = self.select(evaluation)
-        units = make_units(
-            evaluation,
-            [*self.attributors, *self.controls()],
-            lambda classifier, _: classifier,
-            [self.identity(), evaluation.seed, pairs.digest(evaluation)],
-            len(pairs),
-        )
+        identity = [self.identity(), evaluation.seed, pairs.digest(evaluation)]
+        units = make_units(evaluation, fits, identity, len(pairs))
         waiting = {unit: [k for k in range(len(pairs)) if k not in unit.file.done] for unit in units}
         chunks = sum(-(-len(numbers) // self.batch_size) for numbers in waiting.values())
         with progress_over(

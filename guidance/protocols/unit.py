@@ -22,19 +22,28 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Unit:
+class Fit:
     """One model explained by one attribution.
 
     Attributes:
         compared: The model.
         named: The attribution.
         model: What is explained: the classifier, or what a protocol made of it.
-        file: Its scores.
     """
 
     compared: ComparedModel
     named: NamedAttributor
     model: nn.Module
+
+
+@dataclass(frozen=True, eq=False)
+class Unit(Fit):
+    """A fit with its scores.
+
+    Attributes:
+        file: The scores.
+    """
+
     file: ScoreFile
 
     @property
@@ -74,26 +83,22 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def make_units(
+def find_fits(
     evaluation: Evaluation,
     attributors: Sequence[NamedAttributor],
     model_for: Callable[[Classifier, Sequence[str]], nn.Module],
-    identity: Sequence[Any],
-    count: int,
-) -> list[Unit]:
+) -> list[Fit]:
     """Return every model with every attribution that fits it; what does not is logged.
 
     Args:
-        evaluation: Knows the models and the folder.
+        evaluation: Knows the models.
         attributors: What is compared.
         model_for: Makes what is explained of a classifier and the layers.
-        identity: Plain data that decides the scores, beside models and attributions.
-        count: Number of grids or images that are scored.
 
     Raises:
         InputError: If no attribution fits any model.
     """
-    units, refusals = [], []
+    fits, refusals = [], []
     for compared in evaluation.models:
         for named in attributors:
             model = model_for(compared.classifier, named.attributor.layers)
@@ -102,12 +107,29 @@ def make_units(
             except InputError as error:
                 refusals.append(f"{named.label} of {compared.name}: {error}")
                 continue
-            decides = [identity, evaluation.datamodule.image_size, compared.weights, named.options]
-            key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
-            path = evaluation.output_dir / "scores" / f"{key}.jsonl"
-            units.append(Unit(compared, named, model, ScoreFile(path, count)))
+            fits.append(Fit(compared, named, model))
     for refusal in refusals:
         log.warning("left out, %s", refusal)
-    if not units:
+    if not fits:
         raise InputError(f"no attribution of protocol.attributors fits; {refusals[0]}")
+    return fits
+
+
+def make_units(
+    evaluation: Evaluation, fits: Sequence[Fit], identity: Sequence[Any], count: int
+) -> list[Unit]:
+    """Give every fit the file of its scores.
+
+    Args:
+        evaluation: Knows the folder.
+        fits: Of :func:`find_fits`.
+        identity: Plain data that decides the scores, beside models and attributions.
+        count: Number of grids or images that are scored.
+    """
+    units = []
+    for fit in fits:
+        decides = [identity, evaluation.datamodule.image_size, fit.compared.weights, fit.named.options]
+        key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+        path = evaluation.output_dir / "scores" / f"{key}.jsonl"
+        units.append(Unit(fit.compared, fit.named, fit.model, ScoreFile(path, count)))
     return units

@@ -195,12 +195,14 @@ def test_a_killed_evaluation_is_continued(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_what_does_not_fit_a_model_is_left_out_for_it(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluation = coloured_evaluation(tmp_path, seeing_classifier(), seeing_classifier(300))
     GridPG(attributors=["bcos", "ixg"], layers=["input"], grids=3).run(evaluation)
     assert {key[:2] for key in scores(tmp_path)} == {("model0", "ixg"), ("model1", "ixg")}
     assert "left out, bcos of model1: attributor=bcos explains B-cos networks" in caplog.text
+    # Nothing is classified for what cannot be explained.
+    monkeypatch.delattr("guidance.protocols.grid_protocol.GridProtocol.choose")
     with pytest.raises(InputError, match=r"no attribution .* fits; bcos of model0: attributor=bcos explains"):
         GridPG(attributors=["bcos"], layers=["input"], grids=3).run(evaluation)
     with pytest.raises(InputError, match="unknown layer 'mid2'"):
