@@ -1,6 +1,10 @@
 """Classifiers of timm: normalisation, named layers, and maps that can be guided."""
 
+import io
 import sys
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ from guidance.attribution.input_x_gradient import InputXGradient
 from guidance.errors import InputError
 from guidance.models.classifier import Classifier
 from guidance.models.timm_classifier import timm_classifier
+from tests.file_server import serving
 
 STAGES = ["mid1", "mid2", "mid3", "final"]
 
@@ -157,6 +162,26 @@ def test_networks_of_one_size_are_built_for_the_images() -> None:
 def test_unknown_names_are_refused(name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         timm_classifier(name, 3)
+
+
+def test_weights_with_a_hash_are_fetched_once_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a server, by the project's own download; timm then finds the file in torch's cache."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    released = timm.create_model("test_resnet")
+    content = io.BytesIO()
+    torch.save(released.state_dict(), content)
+    name = f"test_resnet-{sha256(content.getvalue()).hexdigest()[:8]}.pth"
+    with serving() as server:
+        server.files[name] = content.getvalue()
+        configs = timm.models._registry._model_pretrained_cfgs
+        config = replace(configs["test_resnet.r160_in1k"], url=server.url(name), hf_hub_id=None)
+        monkeypatch.setitem(configs, "test_resnet.r160_in1k", config)
+        model = timm_classifier("test_resnet.r160_in1k", 1000, pretrained=True)
+        assert server.asked == [""], "one request for the whole file"
+    for key, value in released.state_dict().items():
+        torch.testing.assert_close(model.network.state_dict()[key], value, msg=key, rtol=0, atol=0)
 
 
 def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
