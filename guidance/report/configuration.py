@@ -21,6 +21,7 @@ NOT_COMPARED = (
     *("callbacks.last", "callbacks.best", "callbacks.pareto", "callbacks.gallery"),
     *("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.enable_progress_bar"),
     *("trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.num_sanity_val_steps"),
+    *("trainer.compile", "callbacks.finite.dirpath"),
     *("data.root", "data.download", "data.num_workers", "data.cache", "data.cache_dir"),
     *("data.module.num_workers", "data.module.cache", "data.module.cache_dir"),
     *("data.module.dataset.root", "data.module.dataset.download"),
@@ -121,9 +122,20 @@ def _key(run: Run, runs: Sequence[Run], group_by: tuple[str, ...], depth: int) -
 
 
 def _sorted(content: dict[str, Any]) -> Key:
-    return tuple(
-        sorted((key, json.dumps(value, default=str, skipkeys=True)) for key, value in content.items())
-    )
+    return tuple(sorted((key, _json(value)) for key, value in content.items()))
+
+
+def _json(value: Any) -> str:
+    """Return a value as JSON, whole numbers alike whether they were written ``1`` or ``1.0``."""
+    return json.dumps(_whole(value), default=str, skipkeys=True)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list | tuple):
+        return [_whole(entry) for entry in value]
+    return value
 
 
 def _within(key: str, parents: Iterable[str]) -> bool:
@@ -137,7 +149,7 @@ def _with_parents(key: str) -> list[str]:
 
 def _told(run: Run, runs: Sequence[Run]) -> dict[str, str]:
     """Return a configuration as JSON values; of a checkpoint that one of the runs wrote, that run's name."""
-    table = {key: json.dumps(value, default=str, skipkeys=True) for key, value in run.config.items()}
+    table = {key: _json(value) for key, value in run.config.items()}
     if "loss.localization" in table:  # null; where there is a loss, only the keys below are there
         table["loss.localization._target_"] = table.pop("loss.localization")
     for key in [key for key in table if key.endswith(".checkpoint") and run.config[key]]:

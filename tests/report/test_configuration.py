@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from guidance.errors import InputError
 from guidance.report.configuration import (
@@ -17,6 +18,7 @@ from guidance.report.configuration import (
 from guidance.report.run import Run
 from guidance.report.run_folder import find_runs, read_run
 from tests.report.run_folders import write_run, write_study
+from tests.tiny import composed
 
 POINT = [(0.5, 0.3, 0.1)]
 ENERGY = "guidance.losses.EnergyLoss"
@@ -46,6 +48,17 @@ def same(one: Run, other: Run, *group_by: str) -> bool:
 def test_what_does_not_set_apart(tmp_path: Path, other: dict[str, object]) -> None:
     options = {"loss": ENERGY, "weight": 1.0}
     assert same(run(tmp_path / "a", **options), run(tmp_path / "b", **(options | other)))
+
+
+def test_seeds_of_a_real_configuration_belong_together(tmp_path: Path) -> None:
+    """Whatever a configuration says of a run's own folder: nothing of it sets runs apart."""
+    runs = []
+    for seed, options in enumerate((["data.annotated_fraction=1"], ["trainer.compile=true"])):
+        folder = write_run(tmp_path / "runs" / str(seed), POINT)
+        whole = composed(folder, f"seed={seed}", *options)
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(whole, resolve=True))
+        runs.append(read_run(folder))
+    assert dict(set(configuration_key(runs[0], runs)) ^ set(configuration_key(runs[1], runs))) == {}
 
 
 @pytest.mark.parametrize(
