@@ -21,7 +21,7 @@ NOT_COMPARED = (
     *("callbacks.last", "callbacks.best", "callbacks.pareto", "callbacks.gallery"),
     *("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.enable_progress_bar"),
     *("trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.num_sanity_val_steps"),
-    *("trainer.compile", "callbacks.finite.dirpath"),
+    *("trainer.compile", "callbacks.finite.dirpath", "baseline.dir"),
     *("data.root", "data.download", "data.num_workers", "data.cache", "data.cache_dir"),
     *("data.module.num_workers", "data.module.cache", "data.module.cache_dir"),
     *("data.module.dataset.root", "data.module.dataset.download"),
@@ -38,7 +38,8 @@ def configuration_key(run: Run, runs: Sequence[Run], group_by: Sequence[str] = (
     """Return what the runs of one configuration have in common.
 
     A checkpoint that another of the runs wrote (``model.checkpoint``, ``loss.teacher.checkpoint``) counts as
-    that run's configuration: guided runs that start from baselines of different seeds belong together.
+    that run's configuration: guided runs that start from baselines of different seeds belong together. So do
+    those that start from shared baselines (``baseline=shared``), which need not be among the runs.
 
     Args:
         run: One of the runs.
@@ -114,6 +115,9 @@ def _key(run: Run, runs: Sequence[Run], group_by: tuple[str, ...], depth: int) -
         wanted = not group_by or _within(key, group_by)
         if key in group_by or (wanted and not _within(key, NOT_COMPARED)):
             kept[key] = value
+    # A shared baseline is made of the rest of the configuration.
+    if run.config.get("baseline.dir") and "model.checkpoint" not in group_by:
+        kept.pop("model.checkpoint", None)
     for key in [key for key in kept if key.endswith(".checkpoint") and kept[key]]:
         source = source_of(run.absolute(str(kept[key])), runs)
         if source is not None and depth < len(runs):

@@ -50,6 +50,24 @@ def test_what_does_not_set_apart(tmp_path: Path, other: dict[str, object]) -> No
     assert same(run(tmp_path / "a", **options), run(tmp_path / "b", **(options | other)))
 
 
+def test_shared_baselines_of_several_seeds_need_not_be_there(tmp_path: Path) -> None:
+    """As in a sweep with ``baseline=shared``, whose baselines lie elsewhere."""
+    runs = [
+        run(
+            tmp_path / str(seed),
+            seed=seed,
+            loss=ENERGY,
+            weight=1.0,
+            model__checkpoint=f"/elsewhere/baselines/{seed}/checkpoints/best.ckpt",
+            baseline={"dir": f"/elsewhere{seed}/baselines", "changes": {"trainer": {"max_epochs": epochs}}},
+        )
+        for seed, epochs in ((0, 4), (1, 4), (2, 5))
+    ]
+    assert same(runs[0], runs[1])
+    assert not same(runs[0], runs[2]), "another baseline"
+    assert not same(runs[0], runs[1], "model.checkpoint")
+
+
 def test_seeds_of_a_real_configuration_belong_together(tmp_path: Path) -> None:
     """Whatever a configuration says of a run's own folder: nothing of it sets runs apart."""
     runs = []

@@ -55,7 +55,7 @@ def test_json_holds_the_same(study: Study) -> None:
     assert [point["epoch"] for point in energy["front"]] == [0, 1]
     assert energy["hypervolume"] > unguided["hypervolume"]
     assert [run["command"] for run in content["runs"]] == [run.command for run in study.runs]
-    assert content["differences"]["loss.weight"] == ["0.0", "0.0", "0.1", "0.1", "1.0", "1.0"]
+    assert content["differences"]["loss.weight"] == ["0", "0", "0.1", "0.1", "1", "1"]
 
 
 def test_hypervolume_per_seed(study: Study) -> None:
