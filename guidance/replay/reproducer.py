@@ -96,6 +96,8 @@ def read_failure(path: Path) -> tuple[Failure, dict[str, Any]]:
     Raises:
         InputError: If it is no such file, or one of a newer version.
     """
+    if not path.is_file():
+        raise InputError(f"no file {path}; name the failure.pt of a run")
     content = read_checkpoint(path)
     own = content.get("failure")
     if own is None:

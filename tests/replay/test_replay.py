@@ -70,7 +70,7 @@ def test_other_files_are_refused(failed: Path, tmp_path: Path, capsys: pytest.Ca
     for path, message in (
         (checkpoint, "holds no step that was not finite; name the failure.pt of a run"),
         (changed(failed, tmp_path, version=2), "has version 2, this one reads up to 1"),
-        (tmp_path / "gone.pt", "is not a readable checkpoint"),
+        (tmp_path / "gone.pt", f"no file {tmp_path / 'gone.pt'}; name the failure.pt of a run"),
     ):
         with pytest.raises(SystemExit) as raised:
             main([str(path)])
