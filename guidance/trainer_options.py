@@ -17,7 +17,7 @@ def check_trainer(config: DictConfig) -> None:
         config: The group ``trainer``.
 
     Raises:
-        InputError: If the strategy divides the weights among processes or fixes the graph, or a number
+        InputError: If the strategy divides the weights among processes or fixes the graph, or a value
             is out of range.
     """
     _check_strategy(config)
@@ -33,6 +33,9 @@ def check_trainer(config: DictConfig) -> None:
             f"trainer.gradient_clip_val is {largest}; it must be a number above 0, the largest norm of the "
             "gradient, or null, which clips nothing"
         )
+    compiles = config.get("compile", False)
+    if not isinstance(compiles, bool):
+        raise InputError(f"trainer.compile is {compiles}; it must be true or false")
 
 
 def _check_strategy(config: DictConfig) -> None:
