@@ -28,12 +28,21 @@ class CompiledExplanations:
         attributor: Makes the maps.
         batch_size: Images of a batch, for which programs are made.
         backend: Of ``torch.compile``.
+        pairs_at_once: How many pairs one run of an evaluation's program explains; by default a quarter of a
+            batch, at least 4 if it has them: more fill the machine better, fewer leave less to be filled up.
     """
 
-    def __init__(self, attributor: Attributor, batch_size: int, backend: str = "inductor") -> None:
+    def __init__(
+        self,
+        attributor: Attributor,
+        batch_size: int,
+        backend: str = "inductor",
+        pairs_at_once: int | None = None,
+    ) -> None:
         self.batch_size = batch_size
         self._attributor = attributor
         self._backend = backend
+        self._pairs_at_once = pairs_at_once or max(min(batch_size, 4), batch_size // 4)
         self._programs: dict[Any, Program] = {}
         self._evaluations: dict[Any, _Evaluation] = {}
         self._warned: set[str] = set()
@@ -125,7 +134,7 @@ class CompiledExplanations:
         filled = _filled(images, self.batch_size)
         key = _state(model, images)
         if key not in self._evaluations:
-            self._evaluations[key] = _Evaluation(self._attributor, self._backend)
+            self._evaluations[key] = _Evaluation(self._attributor, self._backend, self._pairs_at_once)
         with torch.no_grad():
             logits, maps = self._evaluations[key](model, filled, pair_images, pair_classes)
         return logits[: len(images)], maps
@@ -134,9 +143,10 @@ class CompiledExplanations:
 class _Evaluation:
     """Two programs: one classifies a batch and records its factors, one explains a few pairs by them."""
 
-    def __init__(self, attributor: Attributor, backend: str) -> None:
+    def __init__(self, attributor: Attributor, backend: str, pairs_at_once: int) -> None:
         self._attributor = attributor
         self._backend = backend
+        self._pairs_at_once = pairs_at_once
         self._record: Program | None = None
         self._play: Program | None = None
         self._of_batch: list[bool] = []
@@ -147,7 +157,7 @@ class _Evaluation:
         if self._record is None:
             self._record = Program(self._recorded, model, [images], "evaluation, logits", self._backend)
         logits, *recorded = self._record(images)
-        few = _at_once(len(images))
+        few = self._pairs_at_once
         found = []
         for rows, classes in zip(pair_images.split(few), pair_classes.split(few), strict=True):
             inputs = [_filled(rows, few), _filled(classes, few), images, *recorded]
@@ -176,14 +186,6 @@ class _Evaluation:
 def _few(images: Tensor) -> int:
     """Return how many images of a batch the program explains that does not explain all."""
     return max(1, len(images) // 4)
-
-
-def _at_once(images: int) -> int:
-    """Return how many pairs one run of a program explains: a quarter of a batch, at least 4 if it has them.
-
-    More fill the machine better, fewer leave less to be filled up with nothing.
-    """
-    return max(min(images, 4), images // 4)
 
 
 def _state(model: nn.Module, images: Tensor) -> tuple[Any, ...]:

@@ -1,0 +1,71 @@
+"""Where the time of a guided step goes: ``python benchmarks/profile_step.py --help``.
+
+Prints the operations that take most of a step of a B-cos ResNet with random weights and images, and how fast
+the gradients of its convolutions are computed (of input and weight; a multiplication and an addition are two
+operations; shapes are those of the output's gradient, the input and the weight).
+"""
+
+import argparse
+from functools import partial
+from math import prod
+
+import torch
+from guided_step import backward, compiled_loss, guided_loss, random_step
+from interleaved import restart_with_allocator
+from study_cost import count
+
+from guidance.attribution import BcosContributions, CompiledExplanations
+from guidance.models import bcos_resnet
+
+CONVOLUTIONS = (
+    "aten::convolution",
+    "aten::_convolution",
+    "aten::mkldnn_conv",
+    "aten::_slow_conv",
+    "aten::slow_conv",
+)
+
+
+def main() -> None:
+    """Run a few steps, then profile one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--depth", type=int, default=50, help="of the ResNet")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--compile", action="store_true", help="profile the compiled step")
+    parser.add_argument("--dtype", choices=("bfloat16",), help="of the explanation; float32 by default")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    restart_with_allocator()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    model = bcos_resnet(options.depth, 20)
+    step = random_step(options.batch_size, options.image_size)
+    attributor = BcosContributions("input", dtype=options.dtype)
+    if options.compile:
+        compiled = CompiledExplanations(attributor, options.batch_size)
+        work = partial(backward, model, partial(compiled_loss, model, compiled, *step))
+    else:
+        work = partial(backward, model, partial(guided_loss, model, *step, attributor))
+    for _ in range(3):
+        work()
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, record_shapes=True) as profile:
+        work()
+    print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=20))
+    events = [e for e in profile.key_averages(group_by_input_shape=True) if e.key.startswith(CONVOLUTIONS)]
+    seconds = sum(event.self_cpu_time_total for event in events) / 1e6
+    total = count(partial(backward, model, partial(guided_loss, model, *step, attributor)))
+    print(f"convolutions: {seconds:.2f} s; all products: {total / 1e9:.0f} billion operations")
+    gradients = [event for event in events if event.key == "aten::convolution_backward"]
+    for event in sorted(gradients, key=lambda event: -event.cpu_time_total)[:20]:
+        gradient, x, weight = event.input_shapes[:3]
+        operations = 4 * prod(weight) * x[0] * min(prod(gradient[2:]), prod(x[2:])) * event.count
+        rate = operations / event.cpu_time_total / 1e3
+        print(
+            f"{event.cpu_time_total / 1e3:6.1f} ms {rate:4.0f} GFLOPS {event.count} x {[gradient, x, weight]}"
+        )
+
+
+if __name__ == "__main__":
+    main()
