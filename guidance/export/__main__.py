@@ -43,7 +43,7 @@ def export(config: DictConfig, console: Console | None = None) -> Path:
         raise InputError(f"{folder} is a link to another folder; name a folder: path=FOLDER")
     content = read_checkpoint(checkpoint)
     own = content["guidance"]
-    parts = _resolved(stored_config(content, checkpoint, list(config.trusted)))
+    parts = _resolved(stored_config(content, checkpoint, config.trusted))
     with console.status("exporting"):
         write_exported(
             folder,
