@@ -28,7 +28,6 @@ def main() -> None:
     parser.add_argument("--layer", default="input", choices=("input", "final"))
     parser.add_argument("--classes", type=float, default=1.5, help="pairs per image, on average")
     parser.add_argument("--compile", action="store_true", help="time compiled passes too; takes minutes more")
-    parser.add_argument("--pairs-at-once", type=int, help="of the compiled passes; see CompiledExplanations")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", default="cpu", choices=("cpu", "wall"))
@@ -57,7 +56,7 @@ def main() -> None:
     }
     if options.compile:
         for name, each in (("compiled", attributor), ("compiled, bfloat16", low)):
-            compiled = CompiledExplanations(each, options.batch_size, pairs_at_once=options.pairs_at_once)
+            compiled = CompiledExplanations(each, options.batch_size)
             _, again = compiled.attribute_pairs(model, images, *pairs.T)
             error = float((again[options.layer] - theirs).norm() / theirs.norm())
             print(f"{name}: norm of the maps' difference / norm {error:.1e}")

@@ -16,33 +16,29 @@ from guidance.models.dynamic_factors import FactorTape
 
 log = logging.getLogger(__name__)
 
+_FEWEST = 2
+"""Images or pairs of a program that explains any number of them: torch makes a case of its own of one."""
+
+_PAIRS_PER_IMAGE = 4
+"""How many pairs are explained at once for each image of a batch; a training step needs more memory."""
+
 
 class CompiledExplanations:
     """Classifies and explains as an attributor does, by compiled programs; equal up to rounding.
 
     Programs are made when first needed, which takes minutes: for training one that explains all images, and
-    one that explains up to a quarter of them; for evaluation one that classifies, and one that explains a few
-    pairs.
+    one that explains some of them; for evaluation one that classifies, and one that explains pairs.
 
     Args:
         attributor: Makes the maps.
         batch_size: Images of a batch, for which programs are made.
         backend: Of ``torch.compile``.
-        pairs_at_once: How many pairs one run of an evaluation's program explains; by default a quarter of a
-            batch, at least 4 if it has them: more fill the machine better, fewer leave less to be filled up.
     """
 
-    def __init__(
-        self,
-        attributor: Attributor,
-        batch_size: int,
-        backend: str = "inductor",
-        pairs_at_once: int | None = None,
-    ) -> None:
+    def __init__(self, attributor: Attributor, batch_size: int, backend: str = "inductor") -> None:
         self.batch_size = batch_size
         self._attributor = attributor
         self._backend = backend
-        self._pairs_at_once = pairs_at_once or max(min(batch_size, 4), batch_size // 4)
         self._programs: dict[Any, Program] = {}
         self._evaluations: dict[Any, _Evaluation] = {}
         self._warned: set[str] = set()
@@ -84,7 +80,7 @@ class CompiledExplanations:
         Returns:
             Logits [N, K], and for each of ``classes`` the signed maps, at least float32, [P, h, w].
         """
-        if rows is None or len(rows) > _few(images):
+        if rows is None or not classes or len(images) == 1:
             logits, maps = self._run(self._explain, model, images, classes)
             return logits, maps if rows is None else [of_class[rows] for of_class in maps]
         # The images to explain come first: gradients of a slice cost less than those of positions.
@@ -92,7 +88,9 @@ class CompiledExplanations:
         others[rows] = False
         order = others.argsort(stable=True)
         places = order.argsort()
-        logits, maps = self._run(self._explain_few, model, images[order], [each[order] for each in classes])
+        count = max(len(rows), _FEWEST)
+        first = [each[order[:count]] for each in classes]
+        logits, maps = self._run(self._explain_first, model, images[order], first)
         return logits[places], [of_class[places[rows]] for of_class in maps]
 
     def _run(
@@ -100,17 +98,17 @@ class CompiledExplanations:
     ) -> tuple[Tensor, list[Tensor]]:
         key = (function.__name__, len(others), *_state(model, images))
         if key not in self._programs:
-            few = "" if function == self._explain else " with few guided images"
-            name = f"the training step{few}"
-            self._programs[key] = Program(function, model, [images, *others], name, self._backend)
+            every = function == self._explain
+            name = "the training step" if every else "the training step with some images guided"
+            varying = () if every else range(1, 1 + len(others))
+            self._programs[key] = Program(function, model, [images, *others], name, self._backend, varying)
         logits, *maps = self._programs[key](images, *others)
         return logits, maps
 
-    def _explain_few(self, model: nn.Module, images: Tensor, *classes: Tensor) -> list[Tensor]:
+    def _explain_first(self, model: nn.Module, images: Tensor, *classes: Tensor) -> list[Tensor]:
         forward = self._attributor.forward(model, images)
-        first = slice(_few(images))
-        few = forward.restrict(first)
-        maps = [self._attributor.attribute(few, each[first], create_graph=True) for each in classes]
+        few = forward.restrict(slice(classes[0].shape[0]))
+        maps = [self._attributor.attribute(few, each, create_graph=True) for each in classes]
         return [forward.logits, *maps]
 
     def _explain(self, model: nn.Module, images: Tensor, *classes: Tensor) -> list[Tensor]:
@@ -123,30 +121,29 @@ class CompiledExplanations:
     def attribute_pairs(
         self, model: nn.Module, images: Tensor, pair_images: Tensor, pair_classes: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Classify N images and explain P of their (image, class) pairs, some of them at a time.
+        """Classify N images and explain P of their (image, class) pairs.
 
         Arguments and results are those of :func:`guidance.attribution.attribute_pairs`, which a model that
         does not :meth:`fit <fits>`, a batch without pairs and one of more than ``batch_size`` images are left
-        to. A smaller batch is filled up, and so are the last pairs.
+        to. A smaller batch is filled up.
         """
         if len(pair_images) == 0 or len(images) > self.batch_size or not self.fits(model):
             return attribute_pairs(self._attributor, model, images, pair_images, pair_classes)
         filled = _filled(images, self.batch_size)
         key = _state(model, images)
         if key not in self._evaluations:
-            self._evaluations[key] = _Evaluation(self._attributor, self._backend, self._pairs_at_once)
+            self._evaluations[key] = _Evaluation(self._attributor, self._backend)
         with torch.no_grad():
             logits, maps = self._evaluations[key](model, filled, pair_images, pair_classes)
         return logits[: len(images)], maps
 
 
 class _Evaluation:
-    """Two programs: one classifies a batch and records its factors, one explains a few pairs by them."""
+    """Two programs: one classifies a batch and records its factors, one explains pairs by them."""
 
-    def __init__(self, attributor: Attributor, backend: str, pairs_at_once: int) -> None:
+    def __init__(self, attributor: Attributor, backend: str) -> None:
         self._attributor = attributor
         self._backend = backend
-        self._pairs_at_once = pairs_at_once
         self._record: Program | None = None
         self._play: Program | None = None
         self._of_batch: list[bool] = []
@@ -157,12 +154,13 @@ class _Evaluation:
         if self._record is None:
             self._record = Program(self._recorded, model, [images], "evaluation, logits", self._backend)
         logits, *recorded = self._record(images)
-        few = self._pairs_at_once
+        at_once = _PAIRS_PER_IMAGE * max(len(images), _FEWEST)
         found = []
-        for rows, classes in zip(pair_images.split(few), pair_classes.split(few), strict=True):
-            inputs = [_filled(rows, few), _filled(classes, few), images, *recorded]
+        for rows, classes in zip(pair_images.split(at_once), pair_classes.split(at_once), strict=True):
+            inputs = [_filled(rows, _FEWEST), _filled(classes, _FEWEST), images, *recorded]
             if self._play is None:
-                self._play = Program(self._played, model, inputs, "evaluation, maps", self._backend)
+                name = "evaluation, maps"
+                self._play = Program(self._played, model, inputs, name, self._backend, varying=(0, 1))
             found.append([of_layer[: len(rows)] for of_layer in self._play(*inputs)])
         maps = (torch.cat(of_layer) for of_layer in zip(*found, strict=True))
         return logits, dict(zip(self._attributor.layers, maps, strict=True))
@@ -183,11 +181,6 @@ class _Evaluation:
         return list(self._attributor.attribute_layers(forward.restrict(rows), classes).values())
 
 
-def _few(images: Tensor) -> int:
-    """Return how many images of a batch the program explains that does not explain all."""
-    return max(1, len(images) // 4)
-
-
 def _state(model: nn.Module, images: Tensor) -> tuple[Any, ...]:
     """Return all that a program depends on besides the number of images."""
     device = images.device.type
@@ -197,5 +190,5 @@ def _state(model: nn.Module, images: Tensor) -> tuple[Any, ...]:
 
 
 def _filled(rows: Tensor, count: int) -> Tensor:
-    """Append zeros to rows [P, ...] up to a count."""
-    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
+    """Append zeros to rows [P, ...] up to a count, if there are fewer."""
+    return torch.cat([rows, rows.new_zeros(max(0, count - len(rows)), *rows.shape[1:])])

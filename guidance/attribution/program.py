@@ -8,15 +8,19 @@ chain of transposed convolutions and products. That one is compiled, and differe
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo import mark_dynamic
 from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.source import ConstantSource
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from guidance.errors import InputError
 from guidance.models.closed_forms import plain_formulas
@@ -30,7 +34,7 @@ _MARKS = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
 
 
 class Program:
-    """A function of a model and of tensors, compiled for tensors of one size.
+    """A function of a model and of tensors, compiled once for all calls.
 
     What it returns is that of the function, up to rounding, and gradients reach the model's parameters.
     Buffers change as they would. The modes of the modules (training or evaluation), hyperparameters and
@@ -40,9 +44,11 @@ class Program:
         function: Called with the model and ``inputs``; may differentiate, and must neither draw random
             numbers nor detach what a gradient is to reach.
         model: Its parameters and buffers are read at each call, so that they may move or be replaced.
-        inputs: Examples, whose values do not matter.
+        inputs: Examples, whose values do not matter. Each call's have the same sizes, but for ``varying``.
         name: Of the function, to say what is compiled.
         backend: Of ``torch.compile``.
+        varying: Positions of inputs whose first dimension is the same for all of them, at least 2, and may
+            be another one at each call.
     """
 
     def __init__(
@@ -52,12 +58,15 @@ class Program:
         inputs: Sequence[Tensor],
         name: str,
         backend: str = "inductor",
+        varying: Collection[int] = (),
     ) -> None:
         log.info("trainer.compile: compiling %s; this may take minutes", name)
         self._name: str | None = name  # until it is compiled
         self._begun = time.monotonic()
         self._model = _Applied(function, model)
-        graph, self._changing = _trace(self._model, inputs)
+        self._varying = varying
+        graph, self._changing = _trace(self._model, inputs, varying)
+        # What varies is marked at each call.
         self._run = torch.compile(graph, fullgraph=True, dynamic=False, backend=backend)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
@@ -67,9 +76,13 @@ class Program:
             InputError: If that fails, as without a C++ compiler.
         """
         buffers = list(self._model.buffers())
+        # A mark is on the tensor itself, so it is another one of the same values that gets it.
+        tensors = [one[:] if k in self._varying else one for k, one in enumerate(inputs)]
+        for k in self._varying:
+            mark_dynamic(tensors[k], 0)
         # The casts that autocast makes are part of the program.
         with torch.autocast(inputs[0].device.type, enabled=False):
-            outputs = self._compiled(*inputs, *self._model.parameters(), *buffers)
+            outputs = self._compiled(*tensors, *self._model.parameters(), *buffers)
         if self._name is not None:
             log.info("trainer.compile: %s: %.0f s", self._name, time.monotonic() - self._begun)
             self._name = None
@@ -101,7 +114,9 @@ class _Applied(nn.Module):
         return self.function(self.model, *inputs)
 
 
-def _trace(model: _Applied, inputs: Sequence[Tensor]) -> tuple[GraphModule, list[int]]:
+def _trace(
+    model: _Applied, inputs: Sequence[Tensor], varying: Collection[int]
+) -> tuple[GraphModule, list[int]]:
     """Write down a function as a graph of (inputs, parameters, buffers).
 
     Returns:
@@ -118,10 +133,26 @@ def _trace(model: _Applied, inputs: Sequence[Tensor]) -> tuple[GraphModule, list
         outputs = functional_call(model, state | copies, tensors[: len(inputs)])
         return [*outputs, *copies.values()]
 
+    tensors = _without_values([*inputs, *parameters.values(), *buffers.values()], varying)
     with plain_formulas(), torch.enable_grad():
-        graph = make_fx(flat, tracing_mode="fake")(*inputs, *parameters.values(), *buffers.values())
+        graph = make_fx(flat, tracing_mode="fake")(*tensors)
     changing = _clean(graph, len(buffers))
     return graph, changing
+
+
+def _without_values(tensors: Sequence[Tensor], varying: Collection[int]) -> list[Tensor]:
+    """Return stand-ins without values, some of which have no certain first dimension."""
+    # Two dimensions that are equal by chance are to stay two.
+    mode = FakeTensorMode(shape_env=ShapeEnv(duck_shape=False))
+    found: list[Tensor] = []
+    for position, tensor in enumerate(tensors):
+        sizes = [DimDynamic.STATIC] * tensor.ndim
+        if position in varying:
+            sizes[0] = DimDynamic.DYNAMIC
+        context: StatelessSymbolicContext[Any, Any] = StatelessSymbolicContext(dynamic_sizes=sizes)
+        source = ConstantSource(f"tensor{position}")
+        found.append(mode.from_tensor(tensor, symbolic_context=context, source=source))
+    return found
 
 
 def _clean(graph: GraphModule, buffers: int) -> list[int]:

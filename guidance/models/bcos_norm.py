@@ -10,7 +10,7 @@ Interpretable CNNs and Vision Transformers" (arXiv 2306.10898). For batch norm s
 import torch
 from torch import Tensor, nn
 
-from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale, recorded
+from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale, of_each_image, recorded
 
 
 class _BiasFreeNorm(DynamicLinear, nn.Module):
@@ -21,10 +21,11 @@ class _BiasFreeNorm(DynamicLinear, nn.Module):
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(num_features))
 
-    def _normalize(self, x: Tensor, dimensions: tuple[int, ...]) -> Tensor:
+    def _normalize(self, x: Tensor, dimensions: tuple[int, ...], weight: Tensor) -> Tensor:
         x = x if x.dtype == torch.float64 else x.float()
         variance, mean = torch.var_mean(x, dim=dimensions, unbiased=False, keepdim=True)
-        return dynamic_scale(x - mean, recorded(lambda: (variance + self.eps).rsqrt()))
+        normalized = dynamic_scale(x - mean, recorded(lambda: (variance + self.eps).rsqrt()))
+        return normalized * of_each_image(weight, x)
 
     def extra_repr(self) -> str:
         """Return the number of channels and eps."""
@@ -43,7 +44,7 @@ class BiasFreeLayerNorm(_BiasFreeNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., C] to the same shape, at least float32."""
-        return self._normalize(x, (-1,)) * self.weight
+        return self._normalize(x, (-1,), self.weight)
 
 
 class BiasFreePositionNorm2d(_BiasFreeNorm):
@@ -59,7 +60,7 @@ class BiasFreePositionNorm2d(_BiasFreeNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to the same shape, at least float32."""
-        return self._normalize(x, (1,)) * self.weight[:, None, None]
+        return self._normalize(x, (1,), self.weight[:, None, None])
 
 
 class BiasFreeImageNorm2d(_BiasFreeNorm):
@@ -76,4 +77,4 @@ class BiasFreeImageNorm2d(_BiasFreeNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to the same shape, at least float32."""
-        return self._normalize(x, (1, 2, 3)) * self.weight[:, None, None]
+        return self._normalize(x, (1, 2, 3), self.weight[:, None, None])

@@ -93,8 +93,27 @@ def dynamic_scale(x: Tensor, factor: Tensor) -> Tensor:
     """
     if playing() and not torch.is_grad_enabled():
         return x  # nothing is read of it
-    out: Tensor = _DynamicScale.apply(x, factor)
+    out: Tensor = _DynamicScale.apply(x, of_each_image(factor, x))
     return out
+
+
+def of_each_image(factor: Tensor, x: Tensor) -> Tensor:
+    """Repeat a factor that all images share for each of those that are explained, while a tape plays.
+
+    Its gradient is then summed over positions first, and over images afterwards. A compiler sums in one way
+    or another depending on how many values there are, which is thus the same for any number of images.
+
+    Args:
+        factor: A dynamic factor or a weight, broadcastable to ``x``.
+        x: [N, ...].
+
+    Returns:
+        The factor, broadcastable to ``x``.
+    """
+    if not playing() or factor.ndim >= x.ndim:
+        return factor
+    ones = [1] * (x.ndim - 1 - factor.ndim)
+    return factor.expand(x.shape[0], *ones, *factor.shape)
 
 
 class _DynamicMatmul(torch.autograd.Function):

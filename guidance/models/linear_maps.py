@@ -106,7 +106,7 @@ class _Multiplication(torch.autograd.Function):
         only_explained(ctx)
         if ctx.only_explained:
             ctx.save_for_backward(None, weight)
-            return x.new_zeros(*x.shape[:-1], len(weight))
+            return x.new_zeros(*x.shape[:-1], weight.shape[0])
         ctx.save_for_backward(x, weight)
         return F.linear(x, weight)
 
@@ -158,4 +158,6 @@ def _zeros(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pai
     ]
     channels_last = x.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.zeros(len(x), len(weight), *size, dtype=x.dtype, device=x.device).to(memory_format=layout)
+    # len() would be a number, where a compiler is to see how many images there are.
+    zeros = torch.zeros(x.shape[0], weight.shape[0], *size, dtype=x.dtype, device=x.device)
+    return zeros.to(memory_format=layout)

@@ -3,7 +3,7 @@
 import copy
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -86,18 +86,18 @@ def check_training(
     size: int = 32,
     backend: str = UNCOMPILED,
     explanation: str | None = None,
-    rows: list[int] | None = None,
+    guided: Sequence[list[int] | None] = (None,) * 3,
 ) -> None:
     """Steps on several batches are equal, by one program that is compiled once."""
     tolerance = 2e-4 if dtype == torch.float32 or explanation else 1e-9
-    images_in_batch = 4 if rows is None else 8  # a quarter of which have a program of their own
+    images_in_batch = 4 if None in guided else 8
     model = model.to(dtype).train()
     other = copy.deepcopy(model)
     attributor = BcosContributions(layer, explanation)
     compiled = CompiledExplanations(attributor, images_in_batch, backend)
     assert compiled.fits(model)
     counters.clear()
-    for _ in range(3):
+    for rows in guided:
         images = images_of(images_in_batch, size, dtype)
         classes = list(torch.randint(0, 3, (rounds, images_in_batch)))
         few = None if rows is None else torch.tensor(rows)
@@ -173,13 +173,23 @@ def test_several_classes_of_each_image_or_none(rounds: int) -> None:
     check_training(tiny(), rounds=rounds)
 
 
-@pytest.mark.parametrize(
-    ("layer", "rows"),
-    [("input", [5]), ("mid1", [6, 1]), pytest.param("input", [7, 0, 3], marks=pytest.mark.slow)],
-)
-def test_some_images_alone(layer: str, rows: list[int]) -> None:
-    """One or two of eight, by the program for a quarter; three, of the maps of all."""
-    check_training(tiny(), layer, rounds=2, rows=rows)
+SOME: list[list[int]] = [[5], [6, 1], [7, 0, 3, 2, 5, 1], [1, 3, 2], [0, 1, 2, 3, 4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize("layer", ["input", "mid1", "final"])
+def test_some_images_alone(layer: str) -> None:
+    """Any number of eight, by one program."""
+    check_training(tiny(), layer, rounds=2, guided=SOME)
+
+
+def test_the_only_image() -> None:
+    """A program for some images needs two."""
+    model = tiny()
+    compiled = CompiledExplanations(BcosContributions(), 1, UNCOMPILED)
+    image, classes = images_of(1, 16, torch.float32), torch.tensor([2])
+    _, (maps,) = compiled.explain(model, image, [classes], torch.tensor([0]))
+    _, (expected,) = compiled.explain(model, image, [classes])
+    torch.testing.assert_close(maps, expected)
 
 
 def test_pairs_of_a_tiny_network() -> None:
@@ -318,11 +328,29 @@ FAMILIES: list[tuple[Callable[[], Classifier], int]] = [
 def test_steps_and_pairs_of_every_family(build: Callable[[], Classifier], size: int) -> None:
     model = build()
     check_training(model, size=size)
+    check_training(model, size=size, guided=[[5], [7, 0, 3]])
     check_evaluation(model, ["input"], size=size)
 
 
 def test_compiled_code_of_a_tiny_network() -> None:
     check_training(tiny(), backend="inductor", size=16)
+
+
+def test_compiled_code_of_some_images() -> None:
+    check_training(tiny(), backend="inductor", guided=SOME)
+
+
+def test_compiled_code_is_the_same_for_any_number_of_images() -> None:
+    """In float32 torch sums more than 4,096 values in another way; 4 maps of 32 x 32 have as many."""
+    model = tiny().train()
+    compiled = CompiledExplanations(BcosContributions(), 8)
+    counters.clear()
+    for rows in SOME:
+        images, classes = images_of(8, 64, torch.float32), torch.randint(0, 3, (8,))
+        _, (maps,) = compiled.explain(model, images, [classes], torch.tensor(rows))
+        maps.square().sum().backward()
+        assert maps.shape == (len(rows), 64, 64)
+    assert counters["stats"]["unique_graphs"] == 1
 
 
 @pytest.mark.slow
