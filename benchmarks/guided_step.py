@@ -64,6 +64,8 @@ def main() -> None:
             if each is exact:
                 few_compiled = partial(compiled_loss, model, compiled, *few)
                 variants["10 % guided, compiled"] = partial(backward, model, few_compiled)
+                unguided = partial(compiled_plain_loss, model, compiled, *step)
+                variants["not guided, compiled"] = partial(backward, model, unguided)
     print(
         f"B-cos ResNet-{options.depth}, batch {options.batch_size}, {options.image_size} px, {options.layer}"
     )
@@ -122,6 +124,14 @@ def compiled_loss(
     loss = F.binary_cross_entropy_with_logits(logits, labels)
     localization: Tensor = EnergyLoss()(maps, masks[guided]).mean()
     return loss + 0.06 * localization
+
+
+def compiled_plain_loss(
+    model: Classifier, compiled: CompiledExplanations, images: Tensor, labels: Tensor, *_: Tensor
+) -> Tensor:
+    """Return the loss of a compiled step of ours without guidance."""
+    logits, _ = compiled.explain(model, images, [])
+    return F.binary_cross_entropy_with_logits(logits, labels)
 
 
 def plain_loss(model: nn.Module, images: Tensor, labels: Tensor, *_: Tensor) -> Tensor:

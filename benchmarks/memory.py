@@ -1,10 +1,10 @@
-"""Measure how much memory a training step takes: ``python benchmarks/memory.py --help``.
+"""Measure how much memory a step takes: ``python benchmarks/memory.py --help``.
 
 Each variant runs in a fresh process, one after the other: a B-cos ResNet with random weights, random images,
-the Energy loss, one thread. A step is forward, explanation, losses and backward, without the optimizer. What
-is printed is how far the process's resident memory rose above where it was before the step, at its peak. The
-first step of a process is measured, so gradients are part of it; of a compiled one the second, after the
-gradients of the first were given back.
+the Energy loss, one thread. A step is forward, explanation, losses and backward, without the optimizer; one
+of evaluation, a batch with four pairs an image. What is printed is how far the process's resident memory rose
+above where it was before the step, at its peak. The first step of a process is measured, so gradients are
+part of it; of a compiled one the second, after the gradients of the first were given back.
 """
 
 import argparse
@@ -33,6 +33,7 @@ _VARIANTS = (
     "guided at final",
     "10 % guided",
     "not guided",
+    "evaluation, compiled",
 )
 
 
@@ -78,6 +79,10 @@ def measure(options: argparse.Namespace) -> float:
         attributor = BcosContributions(layer, dtype="bfloat16" if "bfloat16" in options.only else None)
         compiled = CompiledExplanations(attributor, options.batch_size)
         work = partial(backward, model, partial(compiled_loss, model, compiled, *step))
+        if options.only.startswith("evaluation"):
+            pairs = torch.arange(4 * options.batch_size)
+            images, classes = pairs % options.batch_size, pairs % 20
+            work = partial(compiled.attribute_pairs, model.eval(), step[0], images, classes)
         work()
         model.zero_grad()
         ctypes.CDLL(None).malloc_trim(0)
