@@ -130,8 +130,7 @@ def compiled_plain_loss(
     model: Classifier, compiled: CompiledExplanations, images: Tensor, labels: Tensor, *_: Tensor
 ) -> Tensor:
     """Return the loss of a compiled step of ours without guidance."""
-    logits, _ = compiled.explain(model, images, [])
-    return F.binary_cross_entropy_with_logits(logits, labels)
+    return F.binary_cross_entropy_with_logits(compiled.explain(model, images, [])[0], labels)
 
 
 def plain_loss(model: nn.Module, images: Tensor, labels: Tensor, *_: Tensor) -> Tensor:
