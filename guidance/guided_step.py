@@ -178,10 +178,10 @@ class GuidedStep:
             rows = plan.rows.to(images.device, non_blocking=True)
         compiled = self._compiled(model, len(batch), world)
         if compiled is not None:
-            # Without an image to guide one is explained for nothing, by the program of a few.
+            # Without an image to guide two are explained for nothing, by the program for some images.
             rounds = self._guidance_rounds(batch, plan, lesson, rows, epoch)
-            few = rows if isinstance(rows, Tensor) else None
-            logits, maps = compiled.explain(model, images, [one.classes for one in rounds], few)
+            some = rows if isinstance(rows, Tensor) else None
+            logits, maps = compiled.explain(model, images, [one.classes for one in rounds], some)
             return _Outputs(logits, rounds, maps, rows) if guides else _Outputs(logits)
         if not guides:
             return _Outputs(model(images))

@@ -75,7 +75,7 @@ class CompiledExplanations:
             model: One that :meth:`fits`.
             images: float [N, 3, H, W] for ``batch_size`` images N.
             classes: Each int64 [N], the class to explain in every image; may be empty.
-            rows: The images to explain, int64 [P], at least one; None: all.
+            rows: The images to explain, int64 [P], P >= 0; None: all.
 
         Returns:
             Logits [N, K], and for each of ``classes`` the signed maps, at least float32, [P, h, w].
@@ -107,8 +107,8 @@ class CompiledExplanations:
 
     def _explain_first(self, model: nn.Module, images: Tensor, *classes: Tensor) -> list[Tensor]:
         forward = self._attributor.forward(model, images)
-        few = forward.restrict(slice(classes[0].shape[0]))
-        maps = [self._attributor.attribute(few, each, create_graph=True) for each in classes]
+        some = forward.restrict(slice(classes[0].shape[0]))
+        maps = [self._attributor.attribute(some, each, create_graph=True) for each in classes]
         return [forward.logits, *maps]
 
     def _explain(self, model: nn.Module, images: Tensor, *classes: Tensor) -> list[Tensor]:

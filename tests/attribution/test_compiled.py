@@ -182,6 +182,15 @@ def test_some_images_alone(layer: str) -> None:
     check_training(tiny(), layer, rounds=2, guided=SOME)
 
 
+def test_no_image_at_all() -> None:
+    model, none = tiny(), torch.zeros(0, dtype=torch.int64)
+    compiled = CompiledExplanations(BcosContributions(), 3, UNCOMPILED)
+    images = images_of(3, 16, torch.float32)
+    logits, (maps,) = compiled.explain(model.eval(), images, [torch.tensor([0, 1, 2])], none)
+    torch.testing.assert_close(logits, model(images))
+    assert maps.shape == (0, 16, 16)
+
+
 def test_the_only_image() -> None:
     """A program for some images needs two."""
     model = tiny()
