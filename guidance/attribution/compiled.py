@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 _FEWEST = 2
 """Images or pairs of a program that explains any number of them: torch makes a case of its own of one."""
 
+_MANY = 16
+"""From so many rows on torch chooses convolutions in another way: fewer have a program of their own."""
+
 _PAIRS_PER_IMAGE = 4
 """How many pairs are explained at once for each image of a batch; a training step needs more memory."""
 
@@ -96,10 +99,12 @@ class CompiledExplanations:
     def _run(
         self, function: Function, model: nn.Module, images: Tensor, others: Sequence[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        key = (function.__name__, len(others), *_state(model, images))
+        many = bool(others) and len(others[0]) >= _MANY
+        key = (function.__name__, len(others), many, *_state(model, images))
         if key not in self._programs:
             every = function == self._explain
-            name = "the training step" if every else "the training step with some images guided"
+            guided = "" if every else f" with {_MANY} or more guided" if many else " with some images guided"
+            name = f"the training step{guided}"
             varying = () if every else range(1, 1 + len(others))
             self._programs[key] = Program(function, model, [images, *others], name, self._backend, varying)
         logits, *maps = self._programs[key](images, *others)
@@ -154,10 +159,12 @@ class _Evaluation:
         if self._record is None:
             self._record = Program(self._recorded, model, [images], "evaluation, logits", self._backend)
         logits, *recorded = self._record(images)
-        at_once = _PAIRS_PER_IMAGE * max(len(images), _FEWEST)
+        # As many as one program may vary between.
+        few = len(images) < _MANY
+        fewest, most = (_FEWEST, _MANY - 1) if few else (_MANY, _PAIRS_PER_IMAGE * len(images))
         found = []
-        for rows, classes in zip(pair_images.split(at_once), pair_classes.split(at_once), strict=True):
-            inputs = [_filled(rows, _FEWEST), _filled(classes, _FEWEST), images, *recorded]
+        for rows, classes in zip(pair_images.split(most), pair_classes.split(most), strict=True):
+            inputs = [_filled(rows, fewest), _filled(classes, fewest), images, *recorded]
             if self._play is None:
                 name = "evaluation, maps"
                 self._play = Program(self._played, model, inputs, name, self._backend, varying=(0, 1))

@@ -362,6 +362,30 @@ def test_compiled_code_is_the_same_for_any_number_of_images() -> None:
     assert counters["stats"]["unique_graphs"] == 1
 
 
+def test_many_images_have_a_program_of_their_own() -> None:
+    model = tiny().train()
+    compiled = CompiledExplanations(BcosContributions(), 20)
+    counters.clear()
+    for count in (3, 15, 16, 19):
+        images, classes = images_of(20, 16, torch.float32), torch.randint(0, 3, (20,))
+        _, (maps,) = compiled.explain(model, images, [classes], torch.arange(count))
+        assert maps.shape == (count, 16, 16)
+        assert counters["stats"]["unique_graphs"] == 1 + (count >= 16)
+
+
+@pytest.mark.parametrize("batch_size", [4, 16])
+def test_compiled_code_is_the_same_for_any_number_of_pairs(batch_size: int) -> None:
+    model, attributor = tiny().eval(), BcosContributions()
+    compiled = CompiledExplanations(attributor, batch_size)
+    counters.clear()
+    for count in (3, 1, 16, 17, 70):
+        images = images_of(batch_size, 32, torch.float32)
+        pairs = torch.randint(0, batch_size, (count,)), torch.randint(0, 3, (count,))
+        _, maps = compiled.attribute_pairs(model, images, *pairs)
+        assert_near(maps["input"], attribute_pairs(attributor, model, images, *pairs)[1]["input"], 1e-4)
+    assert counters["stats"]["unique_graphs"] == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("layer", ["input", "mid2", "final"])
