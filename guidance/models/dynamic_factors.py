@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from guidance.models.closed_forms import for_compiler
+
 _explaining = False
 _explanation_dtype: torch.dtype | None = None
 
@@ -98,10 +100,11 @@ def dynamic_scale(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def of_each_image(factor: Tensor, x: Tensor) -> Tensor:
-    """Repeat a factor that all images share for each of those that are explained, while a tape plays.
+    """Repeat a factor that all images share for each of those that are explained, for a compiler.
 
     Its gradient is then summed over positions first, and over images afterwards. A compiler sums in one way
-    or another depending on how many values there are, which is thus the same for any number of images.
+    or another depending on how many values there are, which is thus the same for any number of images. What
+    is not compiled, or does not come from a tape, stays as it is.
 
     Args:
         factor: A dynamic factor or a weight, broadcastable to ``x``.
@@ -110,7 +113,7 @@ def of_each_image(factor: Tensor, x: Tensor) -> Tensor:
     Returns:
         The factor, broadcastable to ``x``.
     """
-    if not playing() or factor.ndim >= x.ndim:
+    if not (playing() and for_compiler()) or factor.ndim >= x.ndim:
         return factor
     ones = [1] * (x.ndim - 1 - factor.ndim)
     return factor.expand(x.shape[0], *ones, *factor.shape)
