@@ -113,7 +113,13 @@ class GuidedStep:
         return Plan(rounds, slice(None) if self.teacher is not None else rows_to_explain(guided))
 
     def losses(
-        self, model: nn.Module, batch: Batch, plan: Plan, epoch: int, world: int = 1
+        self,
+        model: nn.Module,
+        batch: Batch,
+        plan: Plan,
+        epoch: int,
+        world: int = 1,
+        global_images: int | None = None,
     ) -> tuple[dict[str, Tensor], StepRecord]:
         """Compute the loss of a batch.
 
@@ -123,6 +129,8 @@ class GuidedStep:
             plan: What :meth:`plan` returned for it.
             epoch: Decides which classes are drawn.
             world: The number of processes, which all call this.
+            global_images: Images of the batches of all processes together. None: not known, and nothing is
+                compiled if there are several.
 
         Returns:
             ``loss`` and its parts, ``classification_loss`` and, with guidance, ``localization_loss``: scalars
@@ -133,7 +141,8 @@ class GuidedStep:
         lesson = self.teacher.teach(images) if self.teacher is not None else None
         if lesson is not None:
             record.note("teacher's map", lesson.maps)
-        outputs = self._run(model, images, batch, plan, lesson, epoch, world)
+        compiled = self._compiled(model, len(batch), world, len(batch) if world == 1 else global_images)
+        outputs = self._run(model, images, batch, plan, lesson, epoch, world, compiled)
         record.note("logits", outputs.logits)
         if lesson is not None and self.teacher is not None and self.teacher.temperature is not None:
             classification = self.teacher.distillation_loss(outputs.logits, lesson)
@@ -167,6 +176,7 @@ class GuidedStep:
         lesson: Lesson | None,
         epoch: int,
         world: int,
+        compiled: CompiledExplanations | None,
     ) -> _Outputs:
         """Classify the images of a batch and explain those that are guided."""
         # Processes run the same collectives only if they build the same graph, so with several of them a
@@ -176,7 +186,6 @@ class GuidedStep:
         # For the same reason several processes explain all images.
         if world == 1 and isinstance(plan.rows, Tensor):
             rows = plan.rows.to(images.device, non_blocking=True)
-        compiled = self._compiled(model, len(batch), world)
         if compiled is not None:
             # Without an image to guide two are explained for nothing, by the program for some images.
             rounds = self._guidance_rounds(batch, plan, lesson, rows, epoch)
@@ -196,17 +205,18 @@ class GuidedStep:
         maps = [self.attributor.attribute(forward, one.classes[rows], create_graph=True) for one in rounds]
         return _Outputs(logits, rounds, maps, rows)
 
-    def _compiled(self, model: nn.Module, images: int, world: int) -> CompiledExplanations | None:
+    def _compiled(
+        self, model: nn.Module, images: int, world: int, global_images: int | None
+    ) -> CompiledExplanations | None:
         """Return what trains on a batch of so many images by a program; None, told once, if nothing does."""
         compiled = self.compiled
         if compiled is None:
             return None
-        if world > 1:
-            compiled.warn("it is for one process, not for several that train together")
-        elif self.localization is not None and self.guided_classes == "all":
+        if self.localization is not None and self.guided_classes == "all":
             compiled.warn("it is for loss.classes=one and absent, not for all")
-        # The last batch of an epoch may be smaller, and is no worth a program.
-        elif compiled.fits(model) and images == compiled.batch_size:
+        # The last batch of an epoch may be smaller, and is not worth a program; so it is in every process,
+        # since their programs are to have the same collectives.
+        elif compiled.fits(model) and images * world == compiled.batch_size * world == global_images:
             return compiled
         return None
 

@@ -1,5 +1,6 @@
 """The training module: classification loss + weight * localization loss, and the metrics of both."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -55,8 +56,8 @@ class GuidedClassifier(pl.LightningModule):
         groups: The names of the groups that accuracy is reported for.
         has_masks: Whether images may have segmentation masks, on which on-object EPG is reported.
         seed: All randomness of training derives from it.
-        compiled_batch_size: If given, batches of so many images are trained on, and smaller ones evaluated,
-            by :class:`~guidance.attribution.CompiledExplanations`, where it fits.
+        compiled_batch_size: If given, batches of so many images, over all processes, are trained on, and
+            smaller ones evaluated, by :class:`~guidance.attribution.CompiledExplanations`, where it fits.
         config: The run's configuration, plain; kept in every checkpoint.
 
     Raises:
@@ -100,12 +101,25 @@ class GuidedClassifier(pl.LightningModule):
         self.results: dict[str, float] = {}
         self.val_metrics = SplitMetrics(self.classes, attributor.layers, multi_label, groups, has_masks)
         self.test_metrics = SplitMetrics(self.classes, attributor.layers, multi_label, groups, has_masks)
+        self._compiled_batch_size = compiled_batch_size
         self._plan = Plan(1, slice(None))
         self.record: StepRecord | None = None
 
     def configure_optimizers(self) -> Optimizer:
         """Make the optimizer of all trainable parameters."""
         return self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+
+    def setup(self, stage: str) -> None:
+        """Share the images of a compiled step out to the processes, whose number is known now."""
+        compiled, images, world = self.guided_step.compiled, self._compiled_batch_size, self.trainer.world_size
+        if compiled is None or images is None:
+            return
+        compiled.batch_size = math.ceil(images / world)
+        if stage == "fit" and images % world:
+            compiled.warn(
+                f"of data.batch_size={images} images the {world} processes would not have the same number; "
+                f"training steps are compiled with a multiple of {world}"
+            )
 
     # Training -------------------------------------------------------------------------------------------
 
@@ -133,8 +147,10 @@ class GuidedClassifier(pl.LightningModule):
 
         What it was made of is noted in ``record``.
         """
+        sampler = self._sampler()
+        images = None if sampler is None else sampler.images(batch_idx, batch_idx + 1)
         losses, record = self.guided_step.losses(
-            self.model, batch, self._plan, self.current_epoch, self.trainer.world_size
+            self.model, batch, self._plan, self.current_epoch, self.trainer.world_size, images
         )
         for name, value in losses.items():
             self.log(f"train/{name}", value.detach(), batch_size=len(batch), prog_bar=name == "loss")
@@ -157,10 +173,14 @@ class GuidedClassifier(pl.LightningModule):
         """
         first = batch_idx - batch_idx % self.trainer.accumulate_grad_batches
         stop = min(first + self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches))
-        sampler = getattr(self.trainer.train_dataloader, "batch_sampler", None)
-        if not isinstance(sampler, TrainingBatchSampler):
+        sampler = self._sampler()
+        if sampler is None:
             return 1 / (stop - first)
         return sampler.images(batch_idx, batch_idx + 1) / sampler.images(first, stop)
+
+    def _sampler(self) -> TrainingBatchSampler | None:
+        sampler = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        return sampler if isinstance(sampler, TrainingBatchSampler) else None
 
     # Evaluation -----------------------------------------------------------------------------------------
 
@@ -186,7 +206,7 @@ class GuidedClassifier(pl.LightningModule):
         images = batch.images.to(self.dtype) / 255
         pair_images, pair_classes = batch.has_boxes().nonzero(as_tuple=True)
         compiled = self.guided_step.compiled
-        if compiled is not None and self.trainer.world_size == 1:
+        if compiled is not None:
             logits, maps = compiled.attribute_pairs(self.model, images, pair_images, pair_classes)
         else:
             logits, maps = attribute_pairs(self.attributor, self.model, images, pair_images, pair_classes)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from guidance.attribution.forward_pass import ForwardPass, run_model
 from guidance.attribution.layers import find_layer
 from guidance.errors import InputError
+from guidance.models.dynamic_factors import is_explained_input
 
 
 class Attributor(ABC):
@@ -122,7 +123,7 @@ class GradientAttributor(Attributor):
         gradients = self.gradients(forward, classes, create_graph)
         maps = []
         for activation, gradient in zip(activations, gradients, strict=True):
-            kept = activation if create_graph else activation.detach()
+            kept = activation if create_graph and not is_explained_input(activation) else activation.detach()
             maps.append(self.combine(at_least_float32(kept), at_least_float32(gradient)))
         return maps
 

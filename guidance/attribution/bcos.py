@@ -58,10 +58,11 @@ class BcosContributions(InputXGradient):
         """Run the model once; see :meth:`Attributor.forward`.
 
         If nothing but dynamic factors keeps the model from being linear, they are kept, so that images can be
-        explained one by one.
+        explained one by one. An activation that neither a parameter nor an image with a gradient comes before
+        has a gradient within :func:`guidance.models.explanation_backward` alone.
         """
         tape = FactorTape() if linear_but_for_factors(model) else None
-        return run_model(model, images, self.layers, tape=tape)
+        return run_model(model, images, self.layers, tape=tape, explanations_alone=True)
 
     def backward_context(self) -> AbstractContextManager[None]:
         """Hold the dynamic factors constant."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from guidance.attribution.layers import KeepActivation, find_layer
-from guidance.models.dynamic_factors import FactorTape
+from guidance.models.dynamic_factors import FactorTape, explained_input, is_explained_input
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ForwardPass:
         """
         if self.tape is None:
             raise ValueError("only the pass of a B-cos network that was recorded can be restricted")
-        activations = {layer: activation[rows] for layer, activation in self.activations.items()}
+        activations = {layer: _rows(activation, rows) for layer, activation in self.activations.items()}
         # What comes before the first layer has no gradient and no meaning: one image will do, where nothing
         # of it passes by the layer. The named layers hold all that goes on.
         named = set(activations) <= set(getattr(self.model, "layers", {}))
@@ -82,6 +82,12 @@ class ForwardPass:
             return run_model(self.model, images, (layer,), replaced, create_graph).logits
 
 
+def _rows(activation: Tensor, rows: Tensor | slice) -> Tensor:
+    if not is_explained_input(activation):
+        return activation[rows]
+    return explained_input(activation.detach()[rows].requires_grad_())
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode, and afterwards each of its modules back into its own."""
@@ -102,6 +108,7 @@ def run_model(
     replaced: Mapping[str, Tensor] | None = None,
     create_graph: bool = False,
     tape: FactorTape | None = None,
+    explanations_alone: bool = False,
 ) -> ForwardPass:
     """Run a model once and keep the activations at some layers, ready to be differentiated twice.
 
@@ -114,6 +121,9 @@ def run_model(
         replaced: Activations to put in place of what some of the layers hold.
         create_graph: With ``replaced``, whether what comes before the first layer is in the graph.
         tape: Records the dynamic factors.
+        explanations_alone: Whether the activations are differentiated with respect to within
+            :func:`guidance.models.explanation_backward` alone, so that no other backward pass needs to reach
+            one that no parameter comes before, such as the image.
 
     Returns:
         The pass. Gradients are enabled from the first layer on, whatever the caller's setting, and before it
@@ -122,7 +132,10 @@ def run_model(
     Raises:
         InputError: If there is no such layer, it runs not exactly once, or it holds no feature map.
     """
-    keepers = {layer: KeepActivation(model, layer, images, (replaced or {}).get(layer)) for layer in layers}
+    keepers = {
+        layer: KeepActivation(model, layer, images, (replaced or {}).get(layer), explanations_alone)
+        for layer in layers
+    }
     handles = []
     try:
         for layer, keep in keepers.items():

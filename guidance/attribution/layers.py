@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from guidance.errors import InputError, unknown_name
-from guidance.models.dynamic_factors import explaining, playing
+from guidance.models.dynamic_factors import explained_input, explaining, playing
 
 
 def find_layer(model: nn.Module, layer: str) -> tuple[nn.Module, bool]:
@@ -123,14 +123,22 @@ class KeepActivation:
         images: What the model runs on, [N, 3, H, W].
         replacement: What the layer is to hold instead, [N, C, h, w]. While factors are played back,
             explanations of earlier layers go through it all the same.
+        explanations_alone: Whether nothing but explanations is differentiated with respect to the activation
+            where no parameter, nor image, before it has a gradient.
     """
 
     def __init__(
-        self, model: nn.Module, layer: str, images: Tensor, replacement: Tensor | None = None
+        self,
+        model: nn.Module,
+        layer: str,
+        images: Tensor,
+        replacement: Tensor | None = None,
+        explanations_alone: bool = False,
     ) -> None:
         self._layer = layer
         self._layout = FeatureMapLayout(model, layer, (images.shape[-2], images.shape[-1]))
         self._replacement = replacement
+        self._explanations_alone = explanations_alone
         self._kept: Tensor | None = None
 
     def __call__(self, activation: Any) -> Tensor:
@@ -147,8 +155,15 @@ class KeepActivation:
             )
         if self._replacement is not None:
             feature_map = _explained_through(self._replacement, feature_map)
-        self._kept = feature_map if feature_map.requires_grad else feature_map.detach().requires_grad_()
-        return self._layout.write(activation, self._kept)
+        if feature_map.requires_grad:
+            self._kept = feature_map
+            return self._layout.write(activation, feature_map)
+        self._kept = feature_map.detach().requires_grad_()
+        written = self._layout.write(activation, self._kept)
+        if self._explanations_alone:
+            explained_input(self._kept)
+            explained_input(written)
+        return written
 
     def kept(self) -> Tensor:
         """Return the activation [N, C, h, w].

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed import _functional_collectives as compilable
 from torch.distributed.nn.functional import all_reduce
 
 from guidance.models.closed_forms import (
@@ -17,7 +18,7 @@ from guidance.models.closed_forms import (
     unit_norm,
     variance_and_mean,
 )
-from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale, recorded
+from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale, is_explained_input, recorded
 from guidance.models.linear_maps import Pair, convolve
 
 
@@ -122,6 +123,8 @@ class BcosConv2d(DynamicLinear, nn.Module):
             At least float32, [N, 1, H', W'], or [N, C', H', W'] if there are groups.
         """
         conv = self.linear
+        if is_explained_input(x):  # no explanation goes through norms
+            x = x.detach()
         squares = squared_norm(x.unflatten(1, (conv.groups, -1)), dim=2)[:, :, 0]
         kernel, stride, padding = conv.kernel_size, conv.stride, cast("tuple[int, ...]", conv.padding)
         if kernel == (1, 1) and padding == (0, 0):
@@ -199,7 +202,15 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     count = torch.full_like(mean[:1], x.numel() / x.shape[1])
     # Per process: [count, sum, sum of squared deviations from its own mean]. Two rounds keep the global
     # variance free of the cancellation that E[x^2] - E[x]^2 would bring.
-    sums: Tensor = all_reduce(torch.cat([count, mean * count]))
+    sums = _sum_over_processes(torch.cat([count, mean * count]))
     total, global_mean = sums[:1], sums[1:] / sums[:1]
-    deviations: Tensor = all_reduce((variance + (mean - global_mean).square()) * count)
+    deviations = _sum_over_processes((variance + (mean - global_mean).square()) * count)
     return deviations / total, global_mean
+
+
+def _sum_over_processes(one: Tensor) -> Tensor:
+    if for_compiler():  # which sees no other collective
+        summed: Tensor = compilable.all_reduce(one, "sum", dist.group.WORLD)
+        return summed
+    total: Tensor = all_reduce(one)
+    return total

@@ -49,6 +49,21 @@ def explaining() -> bool:
     return _explaining
 
 
+def explained_input(x: Tensor) -> Tensor:
+    """Mark a tensor as one that explanations end at, such as the image itself, and return it.
+
+    The layer that takes it computes its gradient within :func:`explanation_backward` alone. A loss has none
+    there that anybody wants, and it would take as long as the layer itself.
+    """
+    x.explained_input = True  # type: ignore[attr-defined]
+    return x
+
+
+def is_explained_input(x: Tensor) -> bool:
+    """Return whether a tensor was marked by :func:`explained_input`."""
+    return getattr(x, "explained_input", False)
+
+
 def for_explanation(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Cast the factors of a product to the type in which :func:`explanation_backward` is to compute it."""
     if _explanation_dtype is None:

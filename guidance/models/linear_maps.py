@@ -18,6 +18,7 @@ from guidance.models.dynamic_factors import (
     explaining,
     for_explanation,
     has_no_gradient,
+    is_explained_input,
     only_explained,
 )
 
@@ -27,9 +28,17 @@ Pair = tuple[int, int]
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        groups: int,
+        explained_input: bool,
     ) -> Tensor:
         ctx.geometry = stride, padding, dilation, groups
+        ctx.explained_input = explained_input
         ctx.size = x.shape[2:]
         only_explained(ctx)
         if ctx.only_explained:
@@ -39,15 +48,17 @@ class _Convolution(torch.autograd.Function):
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+    def backward(
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None, None]:
         if has_no_gradient(ctx):
-            return None, None, None, None, None, None
+            return None, None, None, None, None, None, None
         x, weight = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.geometry
         (gradient,) = gradients
         needs_x, needs_weight = ctx.needs_input_grad[:2]
         of_x = of_weight = None
-        if needs_x:
+        if needs_x and (explaining() or not ctx.explained_input):
             # Rows and columns that no patch reached, as the stride does not divide the size.
             left_over = [
                 size - ((out - 1) * s - 2 * p + d * (k - 1) + 1)
@@ -72,7 +83,7 @@ class _Convolution(torch.autograd.Function):
                 groups,
                 [False, True, False],
             )
-        return of_x, of_weight, None, None, None, None
+        return of_x, of_weight, None, None, None, None, None
 
 
 def convolve(
@@ -96,7 +107,8 @@ def convolve(
     Returns:
         [N, C', H', W'], twice differentiable.
     """
-    out: Tensor = _Convolution.apply(*_of_one_type(x, weight), stride, padding, dilation, groups)
+    operands = _of_one_type(x, weight)
+    out: Tensor = _Convolution.apply(*operands, stride, padding, dilation, groups, is_explained_input(x))
     return out
 
 

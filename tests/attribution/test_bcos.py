@@ -219,3 +219,33 @@ def test_explaining_a_row_costs_nothing_of_the_others(monkeypatch: pytest.Monkey
     attributor.attribute(forward.restrict(ROWS[:1]), CLASSES[ROWS[:1]], create_graph=True)
     after_mid2 = 2 * 3 + 1  # two blocks of two convolutions and a downsampling, and the classifier
     assert sizes == [1] * after_mid2
+
+
+@pytest.mark.parametrize("restrict", [False, True])
+def test_a_loss_is_not_differentiated_with_respect_to_the_image(restrict: bool) -> None:
+    """It would take a transposed convolution of the whole batch, and nobody asked for it."""
+    attributor = BcosContributions()
+    forward = attributor.forward(small(), images())
+    rows = torch.arange(4)
+    maps = attributor.attribute(forward.restrict(rows) if restrict else forward, CLASSES, create_graph=True)
+    (forward.logits.square().mean() + maps.square().sum()).backward()
+    image = forward.activations["input"]
+    assert image.is_leaf
+    assert image.grad is None
+
+
+@pytest.mark.parametrize("restrict", [False, True])
+def test_an_image_with_a_gradient_of_its_own_has_it(restrict: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    attributor = BcosContributions()
+
+    def gradient(restrict: bool) -> Tensor:
+        of_image = images().requires_grad_()
+        forward = attributor.forward(small(), of_image)
+        some = forward.restrict(ROWS) if restrict else forward
+        maps = attributor.attribute(some, CLASSES[ROWS] if restrict else CLASSES, create_graph=True)
+        loss = loss_of(forward.logits, {"input": maps if restrict else maps[ROWS]})
+        return torch.autograd.grad(loss, of_image)[0]
+
+    actual = gradient(restrict)
+    plain_torch(monkeypatch)
+    torch.testing.assert_close(actual, gradient(restrict=False), rtol=1e-9, atol=1e-12)

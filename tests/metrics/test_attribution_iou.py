@@ -10,7 +10,7 @@ from torch import Tensor
 from guidance.errors import InputError
 from guidance.maps import positive_evidence
 from guidance.metrics import DEFAULT_THRESHOLDS, AttributionIoU
-from tests.metrics.two_ranks import on_two_ranks
+from tests.two_ranks import on_two_ranks
 
 
 def slow_iou(positive: Tensor, mask: Tensor, threshold: float) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from guidance.metrics import ClassificationMetrics
 from guidance.metrics.classification import average_precision
-from tests.metrics.two_ranks import on_two_ranks
+from tests.two_ranks import on_two_ranks
 
 
 def oracle(logits: Tensor, labels: Tensor) -> dict[str, float]:

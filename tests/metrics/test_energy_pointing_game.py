@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from guidance.maps import positive_evidence
 from guidance.metrics import EnergyPointingGame, energy_in_mask
-from tests.metrics.two_ranks import on_two_ranks
+from tests.two_ranks import on_two_ranks
 
 
 def slow_energy(positive: Tensor, mask: Tensor) -> float:

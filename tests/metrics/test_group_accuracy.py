@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score
 from torch import Tensor
 
 from guidance.metrics import GroupAccuracy
-from tests.metrics.two_ranks import on_two_ranks
+from tests.two_ranks import on_two_ranks
 
 GROUPS = ("a", "b", "c")
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from guidance.metrics import OnObjectEnergy, on_object_energy
-from tests.metrics.two_ranks import on_two_ranks
+from tests.two_ranks import on_two_ranks
 
 
 def pairs(seed: int, count: int, size: int = 6) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,7 +17,7 @@ from guidance.models.bcosified_layers import (
     set_exponent,
 )
 from guidance.models.dynamic_factors import explanation_backward
-from tests.metrics.two_ranks import on_two_ranks
+from tests.two_ranks import on_two_ranks
 
 GEOMETRIES = [
     {"kernel_size": 1},
