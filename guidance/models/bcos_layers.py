@@ -1,6 +1,5 @@
 """B-cos convolution and batch norm, whose explanations can be trained; see the module dynamic_factors."""
 
-from collections.abc import Callable
 from math import prod
 from typing import cast
 
@@ -11,39 +10,10 @@ from torch import Tensor, nn
 from torch.distributed import _functional_collectives as compilable
 from torch.distributed.nn.functional import all_reduce
 
-from guidance.models.closed_forms import (
-    absolute_quotient,
-    for_compiler,
-    squared_norm,
-    unit_norm,
-    variance_and_mean,
-)
+from guidance.models.closed_forms import for_compiler, squared_norm, unit_norm, variance_and_mean
+from guidance.models.cosine_scale import cosine_scale
 from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale, is_explained_input, recorded
 from guidance.models.linear_maps import Pair, convolve
-
-
-def cosine_scale(out: Tensor, norm: Callable[[], Tensor], b: float) -> Tensor:
-    """Turn the linear map ``out = w_hat . x`` into the B-cos transform ``|cos(x, w)|^(B-1) * out``.
-
-    Böhle et al., CVPR 2022, equation 3; the power of the cosine is a dynamic factor.
-
-    Args:
-        out: What filters of norm 1 return.
-        norm: Computes the positive norms of the filters' inputs x, broadcastable to ``out``.
-        b: The exponent B. With 1 the layer is linear.
-
-    Returns:
-        Of the shape of ``out``, twice differentiable.
-    """
-    if b == 1:
-        return out
-    return dynamic_scale(out, recorded(lambda: _power_of_cosine(out, norm(), b)))
-
-
-def _power_of_cosine(out: Tensor, norm: Tensor, b: float) -> Tensor:
-    if b == 2:
-        return absolute_quotient(out, norm)
-    return ((out / norm).abs() + 1e-6).pow(b - 1)
 
 
 class LinearConv2d(nn.Conv2d):

@@ -5,13 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from guidance.errors import InputError
-from guidance.models.bcos_layers import (
-    BcosConv2d,
-    LinearConv2d,
-    UncenteredBatchNorm2d,
-    batch_moments,
-    cosine_scale,
-)
+from guidance.models.bcos_layers import BcosConv2d, LinearConv2d, UncenteredBatchNorm2d, batch_moments
+from guidance.models.cosine_scale import cosine_scale
 from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale
 
 

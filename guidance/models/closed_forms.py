@@ -89,32 +89,6 @@ def squared_norm(x: Tensor, dim: int) -> Tensor:
     return out
 
 
-class _AbsoluteQuotient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, out: Tensor, norm: Tensor) -> Tensor:
-        quotient = out.abs() / norm
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(out, norm, quotient)
-        return quotient
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        (gradient,) = gradients
-        if gradient is None:
-            return None, None
-        out, norm, quotient = ctx.saved_tensors
-        of_norm = (gradient * quotient).sum_to_size(norm.shape) / -norm
-        return gradient * (out.sgn() / norm), of_norm
-
-
-def absolute_quotient(out: Tensor, norm: Tensor) -> Tensor:
-    """Return ``|out| / norm`` for positive norms, broadcastable to ``out``: the cosine of a B-cos layer."""
-    if for_compiler():
-        return out.abs() / norm
-    quotient: Tensor = _AbsoluteQuotient.apply(out, norm)
-    return quotient
-
-
 class _VarianceAndMean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:

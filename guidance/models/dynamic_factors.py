@@ -172,7 +172,7 @@ def dynamic_matmul(factor: Tensor, x: Tensor) -> Tensor:
     return out
 
 
-_RowGradients = list[tuple[Tensor, Tensor]]
+RowGradients = list[tuple[Tensor, Tensor]]
 """Positions in the batch, and the gradients of a factor there."""
 
 
@@ -184,7 +184,7 @@ class _WholeFactor(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, factor: Tensor, of_rows: _RowGradients) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, factor: Tensor, of_rows: RowGradients) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         ctx.of_rows = of_rows
         ctx.save_for_backward(factor)
@@ -208,7 +208,7 @@ class _RowsOfFactor(torch.autograd.Function):
     """Some rows of a factor, whose gradients go to a list, which ``wait`` makes the whole factor wait for."""
 
     @staticmethod
-    def forward(ctx: Any, wait: Tensor, factor: Tensor, rows: Tensor, of_rows: _RowGradients) -> Tensor:
+    def forward(ctx: Any, wait: Tensor, factor: Tensor, rows: Tensor, of_rows: RowGradients) -> Tensor:
         ctx.of_rows = of_rows
         ctx.save_for_backward(rows)
         return factor[rows]
@@ -220,19 +220,33 @@ class _RowsOfFactor(torch.autograd.Function):
 
 
 class _RecordedFactor:
-    """A factor that differs from image to image."""
+    """A factor that differs from image to image.
 
-    def __init__(self, factor: Tensor) -> None:
-        self.whole = self._wait = factor
-        self._of_rows: _RowGradients = []
-        if factor.requires_grad and torch.is_grad_enabled():
-            self.whole, self._wait = _WholeFactor.apply(factor, self._of_rows)
+    Args:
+        whole: The factor of all images.
+        wait: What explanations of some rows are made to depend on, so that whoever made the factor goes back
+            after them.
+        of_rows: Where these leave the gradients of their rows, for whoever made the factor.
+    """
+
+    def __init__(self, whole: Tensor, wait: Tensor, of_rows: RowGradients) -> None:
+        self.whole = whole
+        self._wait = wait
+        self._of_rows = of_rows
 
     def rows(self, rows: Tensor | slice) -> Tensor:
         if isinstance(rows, slice):
             return self.whole[rows]  # a compiler spreads gradients of a slice at no cost
         out: Tensor = _RowsOfFactor.apply(self._wait, self.whole.detach(), rows, self._of_rows)
         return out
+
+
+def _recorded_factor(factor: Tensor) -> _RecordedFactor:
+    of_rows: RowGradients = []
+    whole = wait = factor
+    if factor.requires_grad and torch.is_grad_enabled():
+        whole, wait = _WholeFactor.apply(factor, of_rows)
+    return _RecordedFactor(whole, wait, of_rows)
 
 
 class FactorTape:
@@ -254,7 +268,7 @@ class FactorTape:
     """
 
     def __init__(self, factors: Iterable[tuple[Tensor, bool]] = ()) -> None:
-        self._factors = [one if of_batch else _RecordedFactor(one) for one, of_batch in factors]
+        self._factors = [one if of_batch else _recorded_factor(one) for one, of_batch in factors]
         self._rows: Tensor | slice | None = None
         self._next = 0
 
@@ -292,7 +306,7 @@ class FactorTape:
         """Compute and keep the next factor, or give it out; see :func:`recorded`."""
         if self._rows is None:
             computed = compute()
-            factor = computed if of_batch else _RecordedFactor(computed)
+            factor = computed if of_batch else _recorded_factor(computed)
             self._factors.append(factor)
             return factor if isinstance(factor, Tensor) else factor.whole
         factor = self._factors[self._next]
@@ -301,6 +315,10 @@ class FactorTape:
             return factor
         # Without a gradient, as before the layer that is explained, nothing that is computed is ever read.
         return factor.rows(self._rows) if torch.is_grad_enabled() else factor.whole[:1]
+
+    def keep(self, factor: _RecordedFactor) -> None:
+        """Keep the next factor; see :func:`keep_factor`."""
+        self._factors.append(factor)
 
     @contextmanager
     def _active(self) -> Iterator[None]:
@@ -323,6 +341,19 @@ def recorded(compute: Callable[[], Tensor], of_batch: bool = False) -> Tensor:
         of_batch: Whether all images share it. Otherwise its first dimension is that of the images.
     """
     return compute() if _tape is None else _tape.factor(compute, of_batch)
+
+
+def keep_factor(factor: Tensor, wait: Tensor, of_rows: RowGradients) -> None:
+    """Keep a dynamic factor that was computed together with what it scales, unless nothing is recorded.
+
+    Args:
+        factor: Of all images, [N, ...], the output of a function of automatic differentiation.
+        wait: A scalar, another output of that function.
+        of_rows: To which explanations of some images append (positions, gradients of the factor there) before
+            that function goes back.
+    """
+    if _tape is not None:
+        _tape.keep(_RecordedFactor(factor, wait, of_rows))
 
 
 def playing() -> bool:

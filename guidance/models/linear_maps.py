@@ -24,6 +24,10 @@ from guidance.models.dynamic_factors import (
 
 Pair = tuple[int, int]
 
+_FEW_CHANNELS = 16
+"""With fewer, oneDNN 3.12 (torch 2.14) writes past its memory in the gradient of a 1x1 filter with a stride, where
+channels are last: results are wrong, or the process dies (https://github.com/uxlfoundation/oneDNN/issues/6035)."""
+
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
@@ -107,8 +111,11 @@ def convolve(
     Returns:
         [N, C', H', W'], twice differentiable.
     """
+    explained_input = is_explained_input(x)
+    if weight.shape[1] < _FEW_CHANNELS and weight.shape[2:] == (1, 1) and padding == (0, 0):
+        x, stride = x[:, :, :: stride[0], :: stride[1]], (1, 1)
     operands = _of_one_type(x, weight)
-    out: Tensor = _Convolution.apply(*operands, stride, padding, dilation, groups, is_explained_input(x))
+    out: Tensor = _Convolution.apply(*operands, stride, padding, dilation, groups, explained_input)
     return out
 
 

@@ -17,6 +17,7 @@ from guidance.attribution import BcosContributions, ForwardPass
 from guidance.errors import InputError
 from guidance.models import Classifier, bcos_convnext, bcos_densenet, bcos_resnet, bcos_small, bcos_vit
 from guidance.models.bcosified import bcosified
+from guidance.models.dynamic_factors import dynamic_scale, recorded
 
 CLASSES = torch.tensor([1, 0, 2, 1])
 ROWS = torch.tensor([3, 1, 1])
@@ -77,12 +78,16 @@ def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     def convolve(x: Tensor, weight: Tensor, *geometry: Any) -> Tensor:
         return F.conv2d(x, weight, None, *geometry)
 
+    def cosine_scale(out: Tensor, norm: Callable[[], Tensor], b: float) -> Tensor:
+        assert b == 2
+        return dynamic_scale(out, recorded(lambda: out.abs() / norm()))
+
     own = {
+        "cosine_scale": cosine_scale,
         "convolve": convolve,
         "multiply": F.linear,
         "unit_norm": unit_norm,
         "squared_norm": squared_norm,
-        "absolute_quotient": lambda out, norm: out.abs() / norm,
         "variance_and_mean": variance_and_mean,
     }
     for module in (layers, linear, attention):

@@ -37,6 +37,26 @@ def test_convolution_equals_torch_twice(geometry: dict[str, Any]) -> None:
         torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("channels", [3, 8, 15])
+def test_a_strided_filter_of_one_pixel_and_few_channels(channels: int, threads: int) -> None:
+    """Computed by torch itself the gradient of the weight is wrong on some processors, or kills the process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(0)
+    layout: Any = {"memory_format": torch.channels_last}
+    x = torch.randn(3, channels, 12, 10, generator=generator).contiguous(**layout)
+    weight = torch.randn(16, channels, 1, 1, generator=generator).requires_grad_()
+    out = convolve(x, weight, (2, 2))
+    (gradient,) = torch.autograd.grad(out.square().sum(), weight)
+    torch.set_num_threads(before)
+    pixels, filters = x[:, :, ::2, ::2].double(), weight.detach()[:, :, 0, 0].double()
+    expected = torch.einsum("ok,nkhw->nohw", filters, pixels)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
+    expected_gradient = 2 * torch.einsum("nohw,nkhw->ok", expected, pixels)
+    torch.testing.assert_close(gradient[:, :, 0, 0].double(), expected_gradient, rtol=1e-4, atol=1e-3)
+
+
 def test_multiplication_equals_torch_twice() -> None:
     x, weight = drawn(2, 3, 4), drawn(5, 4)
     torch.testing.assert_close(multiply(x, weight), F.linear(x, weight))

@@ -1,0 +1,105 @@
+"""The B-cos transform: what makes of a linear map one whose outputs are scaled by powers of cosines."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guidance.models.closed_forms import for_compiler
+from guidance.models.dynamic_factors import (
+    RowGradients,
+    dynamic_scale,
+    explaining,
+    keep_factor,
+    playing,
+    recorded,
+)
+
+
+def cosine_scale(out: Tensor, norm: Callable[[], Tensor], b: float) -> Tensor:
+    """Turn the linear map ``out = w_hat . x`` into the B-cos transform ``|cos(x, w)|^(B-1) * out``.
+
+    Böhle et al., CVPR 2022, equation 3; the power of the cosine is a dynamic factor.
+
+    Args:
+        out: What filters of norm 1 return, [N, ...].
+        norm: Computes the positive norms of the filters' inputs x, [N, ...], broadcastable to ``out``.
+        b: The exponent B. With 1 the layer is linear.
+
+    Returns:
+        Of the shape of ``out``, twice differentiable.
+    """
+    if b == 1:
+        return out
+    if b != 2 or playing() or for_compiler():
+        return dynamic_scale(out, recorded(lambda: _power_of_cosine(out, norm(), b)))
+    of_rows: RowGradients = []
+    scaled: Tensor
+    scaled, factor, wait = _CosineScale.apply(out, norm(), of_rows)
+    keep_factor(factor, wait, of_rows)
+    return scaled
+
+
+def _power_of_cosine(out: Tensor, norm: Tensor, b: float) -> Tensor:
+    if b == 2:
+        return out.abs() / norm
+    return ((out / norm).abs() + 1e-6).pow(b - 1)
+
+
+class _CosineScale(torch.autograd.Function):
+    """``out * factor`` and the factor ``|out| / norm``, with a derivative of few passes over memory.
+
+    Gradients that explanations of some rows leave in the list, as in ``dynamic_factors``, are the factor's;
+    what these explanations are to wait for is the last output.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, out: Tensor, norm: Tensor, of_rows: RowGradients
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        factor = out.abs() / norm
+        ctx.set_materialize_grads(False)
+        ctx.of_rows = of_rows
+        ctx.save_for_backward(out, factor, norm)
+        return out * factor, factor, factor.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
+        of_scaled, of_factor, _ = gradients
+        out, factor, norm = ctx.saved_tensors
+        if explaining():
+            return (None if of_scaled is None else of_scaled * factor), None, None
+        of_out = of_norm = None
+        if of_scaled is not None:
+            of_out, of_norm = _of_scaled(of_scaled, of_factor, out, factor, norm)
+        elif of_factor is not None:
+            of_out, of_norm = _of_factor(of_factor, out, factor, norm)
+        while ctx.of_rows:
+            rows, of_some = ctx.of_rows.pop()
+            of_out = torch.zeros_like(factor) if of_out is None else of_out
+            of_norm = torch.zeros_like(norm) if of_norm is None else of_norm
+            each = _of_factor(of_some, out[rows], factor[rows], norm[rows])
+            if torch.is_grad_enabled():
+                of_out, of_norm = of_out.index_add(0, rows, each[0]), of_norm.index_add(0, rows, each[1])
+            else:
+                of_out.index_add_(0, rows, each[0])
+                of_norm.index_add_(0, rows, each[1])
+        return of_out, of_norm, None
+
+
+def _of_scaled(
+    gradient: Tensor, of_factor: Tensor | None, out: Tensor, factor: Tensor, norm: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of ``out`` and ``norm`` by that of ``out * factor``, and another of the factor."""
+    through = gradient * factor
+    if of_factor is None:
+        # Twice: as what is scaled, and as a part of the factor.
+        return through + through, (through * out).sum_to_size(norm.shape) / -norm
+    of_out, of_norm = _of_factor(torch.addcmul(of_factor, gradient, out), out, factor, norm)
+    return through + of_out, of_norm
+
+
+def _of_factor(gradient: Tensor, out: Tensor, factor: Tensor, norm: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of ``out`` and ``norm`` by that of ``factor = |out| / norm``."""
+    return gradient * (out.sgn() / norm), (gradient * factor).sum_to_size(norm.shape) / -norm
