@@ -111,9 +111,10 @@ class GuidedClassifier(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Share the images of a compiled step out to the processes, whose number is known now."""
-        compiled, images, world = self.guided_step.compiled, self._compiled_batch_size, self.trainer.world_size
+        compiled, images = self.guided_step.compiled, self._compiled_batch_size
         if compiled is None or images is None:
             return
+        world = self.trainer.world_size
         compiled.batch_size = math.ceil(images / world)
         if stage == "fit" and images % world:
             compiled.warn(

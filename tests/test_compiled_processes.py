@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -69,7 +68,7 @@ def two_ranks(rank: int) -> tuple[int, int, list[list[Tensor]]]:
 
 
 def test_steps_of_two_processes(tmp_path: Path) -> None:
-    """Statistics are those of the global batch in compiled steps too, and the last step is compiled on none."""
+    """Statistics are those of the global batch in compiled steps too; the last step is compiled on none."""
     expected = losses_gradients_statistics(0, 1)
     for programs, breaks, found in on_two_ranks(two_ranks, tmp_path):
         assert (programs, breaks) == (1, 0)

@@ -20,7 +20,7 @@ from guidance.run import train
 from guidance.run_directory import comparable
 from guidance.teacher import Teacher
 from tests.test_module import make_batch, make_module
-from tests.tiny import composed, results, tiny_config
+from tests.tiny import OVERRIDES, composed, results, run_command, tiny_config
 
 GUIDED: dict[str, Any] = {"localization": EnergyLoss(), "weight": 0.5}
 
@@ -154,3 +154,43 @@ def test_run_that_is_compiled_and_goes_on_without(tmp_path: Path) -> None:
     of_fast, of_plain = results(fast), results(plain)
     for key in ("val/f1_micro", "val/epg", "test/epg", "test/iou"):
         assert of_fast[key] == pytest.approx(of_plain[key], abs=1e-6), key
+
+
+@pytest.mark.parametrize(("images", "each", "told"), [(8, 4, 0), (9, 5, 1)])
+def test_processes_share_the_images_of_a_step(
+    images: int, each: int, told: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If they cannot have the same number, the steps of training are not compiled, which is told."""
+    module = make_module(compiled_batch_size=images)
+    monkeypatch.setattr(type(module.trainer), "world_size", 2)
+    with caplog.at_level(logging.WARNING):
+        module.setup("fit")
+    assert module.guided_step.compiled is not None
+    assert module.guided_step.compiled.batch_size == each
+    assert ["of data.batch_size=9 images the 2 processes" in r.message for r in caplog.records] == [
+        True
+    ] * told
+
+
+@pytest.mark.slow
+def test_run_of_two_processes_that_is_compiled(tmp_path: Path) -> None:
+    """The last batch of an epoch has 7 images, 3 and 4 of them; one of 4 must not be compiled alone."""
+    options = [
+        *OVERRIDES,
+        "data.length={train: 47, val: 13, test: 11}",
+        "trainer.precision=64-true",
+        "test_front=false",
+    ]
+    two = ["trainer=ddp_cpu", "trainer.devices=2", "trainer.compile=true"]
+    both = []
+    for name, more in (("two", two), ("one", ["trainer=cpu"])):
+        run_dir = f"hydra.run.dir={tmp_path / name}"
+        result = run_command("train.py", *options, *more, "trainer.max_epochs=2", run_dir, cwd=tmp_path)
+        assert "without effect" not in result.stderr + result.stdout
+        both.append(torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True))
+    assert both[0]["global_step"] == both[1]["global_step"] == 12
+    for name, value in both[0]["state_dict"].items():
+        torch.testing.assert_close(value, both[1]["state_dict"][name], rtol=1e-6, atol=1e-8, msg=name)
+    of_two, of_one = (results(tmp_path / name) for name in ("two", "one"))
+    for key in ("val/f1_micro", "val/epg", "test/epg", "test/iou"):
+        assert of_two[key] == pytest.approx(of_one[key], abs=1e-6), key

@@ -180,7 +180,7 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sum_over_processes(one: Tensor) -> Tensor:
     if for_compiler():  # which sees no other collective
-        summed: Tensor = compilable.all_reduce(one, "sum", dist.group.WORLD)
+        summed: Tensor = compilable.all_reduce(one, "sum", cast(dist.ProcessGroup, dist.group.WORLD))
         return summed
     total: Tensor = all_reduce(one)
     return total

@@ -55,9 +55,7 @@ class _CosineScale(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, out: Tensor, norm: Tensor, of_rows: RowGradients
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, out: Tensor, norm: Tensor, of_rows: RowGradients) -> tuple[Tensor, Tensor, Tensor]:
         factor = out.abs() / norm
         ctx.set_materialize_grads(False)
         ctx.of_rows = of_rows

@@ -25,8 +25,8 @@ from guidance.models.dynamic_factors import (
 Pair = tuple[int, int]
 
 _FEW_CHANNELS = 16
-"""With fewer, oneDNN 3.12 (torch 2.14) writes past its memory in the gradient of a 1x1 filter with a stride, where
-channels are last: results are wrong, or the process dies (https://github.com/uxlfoundation/oneDNN/issues/6035)."""
+"""With fewer, oneDNN 3.12 (torch 2.14) writes past its memory in the gradient of a 1x1 filter with a stride,
+channels last: results are wrong, or the process dies. https://github.com/uxlfoundation/oneDNN/issues/6035"""
 
 
 class _Convolution(torch.autograd.Function):

@@ -1,6 +1,7 @@
 """The B-cos transform against its formula, twice, in explanations, and by rows from a tape."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def test_equals_the_formula_twice(norm: Norm) -> None:
     results = []
     for function in (cosine_scale, formula):
         out, x = drawn()
-        scaled = function(out, lambda x=x: norm(x), 2)
+        scaled = function(out, partial(norm, x), 2)
         first = torch.autograd.grad(scaled.sin().sum(), (out, x), create_graph=True)
         second = torch.autograd.grad(first[0].sin().sum() + first[1].cos().sum(), (out, x))
         results.append((scaled, *first, *second))
@@ -53,7 +54,7 @@ def test_an_explanation_holds_the_factor_and_a_loss_on_it_reaches_it(
         out, x = drawn()
         tape = FactorTape()
         with tape.record():
-            scaled = function(out, lambda x=x: norm(x), 2)
+            scaled = function(out, partial(norm, x), 2)
         explained, again = out, scaled
         if rows:
             explained = out.detach()[ROWS].requires_grad_()
@@ -76,10 +77,10 @@ def test_gradients_of_rows_are_differentiated_too() -> None:
         out, x = drawn()
         tape = FactorTape()
         with tape.record():
-            scaled = function(out, lambda x=x: x[:, :1].square() + 1, 2)
+            scaled = function(out, partial(NORMS["of a patch"], x), 2)
         explained = out.detach()[ROWS].requires_grad_()
         with tape.play(ROWS):
-            again = function(explained, lambda: x, 2)
+            again = function(explained, lambda: pytest.fail("computed again"), 2)
         with explanation_backward():
             (weights,) = torch.autograd.grad(again.sum(), explained, create_graph=True)
         loss = weights.sin().sum() + scaled.cos().sum()

@@ -40,7 +40,7 @@ def test_convolution_equals_torch_twice(geometry: dict[str, Any]) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("channels", [3, 8, 15])
 def test_a_strided_filter_of_one_pixel_and_few_channels(channels: int, threads: int) -> None:
-    """Computed by torch itself the gradient of the weight is wrong on some processors, or kills the process."""
+    """On some processors torch's own gradient of the weight is wrong, or kills the process."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
