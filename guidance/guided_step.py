@@ -60,6 +60,8 @@ class GuidedStep:
         reduction: ``mean`` over the guided images of the global batch, or ``sum`` over them.
         seed: Of the classes drawn.
         compiled: Explains the batches that it fits, or None.
+        partly_annotated: Whether images without annotations are to be expected. Several processes then explain
+            only the guided images of each, one at least, and otherwise all, which is faster if all are guided.
 
     Raises:
         InputError: If the attributor cannot guide, or an option is out of range.
@@ -75,6 +77,7 @@ class GuidedStep:
         reduction: Reduction = "mean",
         seed: int = 0,
         compiled: CompiledExplanations | None = None,
+        partly_annotated: bool = False,
     ) -> None:
         if localization is not None and weight > 0:
             if not attributor.guides:
@@ -100,6 +103,7 @@ class GuidedStep:
         self.reduction = reduction
         self.seed = seed
         self.compiled = compiled
+        self.partly_annotated = partly_annotated
 
     def plan(self, batch: Batch) -> Plan:
         """Return what there is to guide in a batch; in main memory, since a device would be waited for."""
@@ -182,15 +186,15 @@ class GuidedStep:
         # Processes run the same collectives only if they build the same graph, so with several of them a
         # batch without a guidable image goes the whole way, with a localization loss of 0.
         guides = self.localization is not None and (plan.rounds > 0 or world > 1)
-        rows: Tensor | slice = slice(None)
-        # For the same reason several processes explain all images.
-        if world == 1 and isinstance(plan.rows, Tensor):
-            rows = plan.rows.to(images.device, non_blocking=True)
+        rows = self._rows(plan, len(batch), world)
+        if isinstance(rows, Tensor):
+            rows = rows.to(images.device, non_blocking=True)
         if compiled is not None:
             # Without an image to guide two are explained for nothing, by the program for some images.
             rounds = self._guidance_rounds(batch, plan, lesson, rows, epoch)
             some = rows if isinstance(rows, Tensor) else None
-            logits, maps = compiled.explain(model, images, [one.classes for one in rounds], some)
+            classes = [one.classes for one in rounds]
+            logits, maps = compiled.explain(model, images, classes, some, same_program=world > 1)
             return _Outputs(logits, rounds, maps, rows) if guides else _Outputs(logits)
         if not guides:
             return _Outputs(model(images))
@@ -204,6 +208,14 @@ class GuidedStep:
         rounds = self._guidance_rounds(batch, plan, lesson, rows, epoch)
         maps = [self.attributor.attribute(forward, one.classes[rows], create_graph=True) for one in rounds]
         return _Outputs(logits, rounds, maps, rows)
+
+    def _rows(self, plan: Plan, images: int, world: int) -> Tensor | slice:
+        """Return which images to explain; in several processes all, or some, whatever the batches are."""
+        if world == 1:
+            return plan.rows
+        if not self.partly_annotated or self.teacher is not None:
+            return slice(None)
+        return plan.rows if isinstance(plan.rows, Tensor) else torch.arange(images)
 
     def _compiled(
         self, model: nn.Module, images: int, world: int, global_images: int | None

@@ -58,6 +58,8 @@ class GuidedClassifier(pl.LightningModule):
         seed: All randomness of training derives from it.
         compiled_batch_size: If given, batches of so many images, over all processes, are trained on, and
             smaller ones evaluated, by :class:`~guidance.attribution.CompiledExplanations`, where it fits.
+        partly_annotated: Whether images without annotations are to be expected; only several processes need
+            to know, see :class:`~guidance.guided_step.GuidedStep`.
         config: The run's configuration, plain; kept in every checkpoint.
 
     Raises:
@@ -80,6 +82,7 @@ class GuidedClassifier(pl.LightningModule):
         has_masks: bool = False,
         seed: int = 0,
         compiled_batch_size: int | None = None,
+        partly_annotated: bool = False,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -89,7 +92,15 @@ class GuidedClassifier(pl.LightningModule):
         self.classes = tuple(classes)
         compiled = CompiledExplanations(attributor, compiled_batch_size) if compiled_batch_size else None
         self.guided_step = GuidedStep(
-            attributor, localization, weight, guided_classes, teacher, reduction, seed, compiled
+            attributor,
+            localization,
+            weight,
+            guided_classes,
+            teacher,
+            reduction,
+            seed,
+            compiled,
+            partly_annotated,
         )
         self.localization = self.guided_step.localization  # modules move with the module that they belong to
         self.teacher = teacher

@@ -70,7 +70,12 @@ class CompiledExplanations:
             log.warning("trainer.compile=true is without effect: %s", obstacle)
 
     def explain(
-        self, model: nn.Module, images: Tensor, classes: Sequence[Tensor], rows: Tensor | None = None
+        self,
+        model: nn.Module,
+        images: Tensor,
+        classes: Sequence[Tensor],
+        rows: Tensor | None = None,
+        same_program: bool = False,
     ) -> tuple[Tensor, list[Tensor]]:
         """Classify a batch and explain some classes of each image, ready to be differentiated.
 
@@ -79,6 +84,8 @@ class CompiledExplanations:
             images: float [N, 3, H, W] for ``batch_size`` images N.
             classes: Each int64 [N], the class to explain in every image; may be empty.
             rows: The images to explain, int64 [P], P >= 0; None: all.
+            same_program: Whether one program is to do for any number of ``rows``, which then are filled up:
+                processes that train together need the same collectives.
 
         Returns:
             Logits [N, K], and for each of ``classes`` the signed maps, at least float32, [P, h, w].
@@ -91,7 +98,8 @@ class CompiledExplanations:
         others[rows] = False
         order = others.argsort(stable=True)
         places = order.argsort()
-        count = max(len(rows), _FEWEST)
+        fewest = _MANY if same_program and len(images) >= _MANY else _FEWEST
+        count = max(len(rows), fewest)
         first = [each[order[:count]] for each in classes]
         logits, maps = self._run(self._explain_first, model, images[order], first)
         return logits[places], [of_class[places[rows]] for of_class in maps]

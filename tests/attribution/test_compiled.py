@@ -373,6 +373,20 @@ def test_many_images_have_a_program_of_their_own() -> None:
         assert counters["stats"]["unique_graphs"] == 1 + (count >= 16)
 
 
+def test_processes_have_one_program_for_few_and_many_images() -> None:
+    model, other = tiny().train(), tiny().train()
+    other.load_state_dict(model.state_dict())
+    compiled, attributor = CompiledExplanations(BcosContributions(), 20, UNCOMPILED), BcosContributions()
+    counters.clear()
+    for count in (3, 19):
+        images, classes = images_of(20, 16, torch.float32), torch.randint(0, 3, (20,))
+        rows = torch.randperm(20)[:count]
+        _, (maps,) = compiled.explain(model, images, [classes], rows, same_program=True)
+        _, (expected,) = explain(attributor, other, images, [classes])
+        assert_near(maps, expected[rows], 1e-4)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
 @pytest.mark.parametrize("batch_size", [4, 16])
 def test_compiled_code_is_the_same_for_any_number_of_pairs(batch_size: int) -> None:
     model, attributor = tiny().eval(), BcosContributions()
