@@ -60,8 +60,8 @@ class GuidedStep:
         reduction: ``mean`` over the guided images of the global batch, or ``sum`` over them.
         seed: Of the classes drawn.
         compiled: Explains the batches that it fits, or None.
-        partly_annotated: Whether images without annotations are to be expected. Several processes then explain
-            only the guided images of each, one at least, and otherwise all, which is faster if all are guided.
+        partly_annotated: Whether images without annotations are to be expected. Each of several processes
+            then explains its guided images alone, at least one; otherwise all, which is faster if they are.
 
     Raises:
         InputError: If the attributor cannot guide, or an option is out of range.

@@ -190,7 +190,7 @@ def test_run_of_two_processes_that_is_compiled(tmp_path: Path) -> None:
         both.append(torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True))
     assert both[0]["global_step"] == both[1]["global_step"] == 12
     for name, value in both[0]["state_dict"].items():
-        torch.testing.assert_close(value, both[1]["state_dict"][name], rtol=1e-6, atol=1e-8, msg=name)
+        torch.testing.assert_close(value, both[1]["state_dict"][name], rtol=1e-6, atol=1e-8)
     of_two, of_one = (results(tmp_path / name) for name in ("two", "one"))
     for key in ("val/f1_micro", "val/epg", "test/epg", "test/iou"):
         assert of_two[key] == pytest.approx(of_one[key], abs=1e-6), key

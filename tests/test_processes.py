@@ -14,7 +14,7 @@ from guidance.attribution import BcosContributions, CompiledExplanations
 from guidance.data import Batch
 from guidance.guided_step import GuidedStep
 from guidance.losses import EnergyLoss
-from tests.attribution.test_compiled import UNCOMPILED, tiny
+from tests.attribution.test_compiled import tiny
 from tests.two_ranks import on_two_ranks
 
 BATCH = 8
@@ -62,7 +62,7 @@ def train(rank: int, world: int, compiled: bool, partly: bool) -> tuple[list[int
     """
     torch.manual_seed(0)
     model, attributor = tiny().double().train(), BcosContributions()
-    programs = Counted(attributor, BATCH // world, UNCOMPILED) if compiled else None
+    programs = Counted(attributor, BATCH // world) if compiled else None
     step = GuidedStep(attributor, EnergyLoss(), 0.5, compiled=programs, partly_annotated=partly)
     maps, found = [], []
     for start, stop in STEPS:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo import config as dynamo
 from torch._dynamo import mark_dynamic
 from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.source import ConstantSource
@@ -94,7 +95,9 @@ class Program:
 
     def _compiled(self, *tensors: Tensor) -> Sequence[Tensor]:
         try:
-            outputs: Sequence[Tensor] = self._run(*tensors)
+            # Within DistributedDataParallel dynamo would cut the program into pieces.
+            with dynamo.patch(optimize_ddp=False):
+                outputs: Sequence[Tensor] = self._run(*tensors)
         except TorchDynamoException as error:
             cause = str(getattr(error, "inner_exception", error)).strip().split("\n")[0]
             raise InputError(

@@ -169,18 +169,25 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     variance, mean = variance_and_mean(x)
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return variance, mean
+    if for_compiler():
+        return _moments_of_equal_batches(variance, mean)
     count = torch.full_like(mean[:1], x.numel() / x.shape[1])
     # Per process: [count, sum, sum of squared deviations from its own mean]. Two rounds keep the global
     # variance free of the cancellation that E[x^2] - E[x]^2 would bring.
-    sums = _sum_over_processes(torch.cat([count, mean * count]))
+    sums: Tensor = all_reduce(torch.cat([count, mean * count]))
     total, global_mean = sums[:1], sums[1:] / sums[:1]
-    deviations = _sum_over_processes((variance + (mean - global_mean).square()) * count)
+    deviations: Tensor = all_reduce((variance + (mean - global_mean).square()) * count)
     return deviations / total, global_mean
 
 
-def _sum_over_processes(one: Tensor) -> Tensor:
-    if for_compiler():  # which sees no other collective
-        summed: Tensor = compilable.all_reduce(one, "sum", cast(dist.ProcessGroup, dist.group.WORLD))
-        return summed
-    total: Tensor = all_reduce(one)
-    return total
+def _moments_of_equal_batches(variance: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Return variance and mean over processes that have the same number of images, as compiled steps do.
+
+    By the only collectives that a compiler sees. None may take a part of another tensor: what inductor (torch
+    2.14) joins for a collective it goes on to read where the collective has already written.
+    """
+    group = cast(dist.ProcessGroup, dist.group.WORLD)
+    global_mean: Tensor = compilable.all_reduce(mean, "sum", group) / group.size()
+    deviations = variance + (mean - global_mean).square()
+    global_variance: Tensor = compilable.all_reduce(deviations, "sum", group) / group.size()
+    return global_variance, global_mean
