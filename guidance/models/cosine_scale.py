@@ -15,6 +15,7 @@ from guidance.models.dynamic_factors import (
     playing,
     recorded,
 )
+from guidance.models.rows import add_to_rows, take_rows
 
 
 def cosine_scale(out: Tensor, norm: Callable[[], Tensor], b: float) -> Tensor:
@@ -77,12 +78,9 @@ class _CosineScale(torch.autograd.Function):
             rows, of_some = ctx.of_rows.pop()
             of_out = torch.zeros_like(factor) if of_out is None else of_out
             of_norm = torch.zeros_like(norm) if of_norm is None else of_norm
-            each = _of_factor(of_some, out[rows], factor[rows], norm[rows])
-            if torch.is_grad_enabled():
-                of_out, of_norm = of_out.index_add(0, rows, each[0]), of_norm.index_add(0, rows, each[1])
-            else:
-                of_out.index_add_(0, rows, each[0])
-                of_norm.index_add_(0, rows, each[1])
+            of_rows = (take_rows(one, rows) for one in (out, factor, norm))
+            each = _of_factor(of_some, *of_rows)
+            of_out, of_norm = add_to_rows(of_out, rows, each[0]), add_to_rows(of_norm, rows, each[1])
         return of_out, of_norm, None
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from guidance.models.closed_forms import for_compiler
+from guidance.models.rows import add_to_rows, take_rows
 
 _explaining = False
 _explanation_dtype: torch.dtype | None = None
@@ -199,8 +200,7 @@ class _WholeFactor(torch.autograd.Function):
             if gradient is None:
                 gradient = torch.zeros_like(*ctx.saved_tensors)
             # dynamic_scale and dynamic_matmul made the gradient for this factor alone.
-            add = gradient.index_add if torch.is_grad_enabled() else gradient.index_add_
-            gradient = add(0, rows, of_rows)
+            gradient = add_to_rows(gradient, rows, of_rows)
         return gradient, None
 
 
@@ -211,7 +211,7 @@ class _RowsOfFactor(torch.autograd.Function):
     def forward(ctx: Any, wait: Tensor, factor: Tensor, rows: Tensor, of_rows: RowGradients) -> Tensor:
         ctx.of_rows = of_rows
         ctx.save_for_backward(rows)
-        return factor[rows]
+        return take_rows(factor, rows)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
