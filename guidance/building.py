@@ -147,7 +147,7 @@ def build_module(config: DictConfig, data: LabelledData, start_weights: bool = T
         has_masks=data.has_masks,
         seed=config.seed,
         compiled_batch_size=config.data.batch_size if OmegaConf.select(config, "trainer.compile") else None,
-        partly_annotated=config.data.get("annotated_fraction", 1) < 1,
+        partly_annotated=OmegaConf.select(config, "data.annotated_fraction", default=1) < 1,
         config=portable_config(config),
         **options,
     )

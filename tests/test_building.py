@@ -45,3 +45,11 @@ def test_an_attribution_without_gradient_is_refused_with_the_options_that_guide(
         build_module(config, build_data(config))
     config = tiny_config(tmp_path, "attributor=rise", "loss=none")
     assert not build_module(config, build_data(config)).attributor.guides
+
+
+@pytest.mark.parametrize(("fraction", "partly"), [(1.0, False), (0.5, True)])
+def test_a_module_knows_whether_all_images_are_annotated(
+    fraction: float, partly: bool, tmp_path: Path
+) -> None:
+    config = tiny_config(tmp_path, f"data.annotated_fraction={fraction}")
+    assert build_module(config, build_data(config)).guided_step.partly_annotated is partly
