@@ -129,8 +129,7 @@ class GuidedClassifier(pl.LightningModule):
         compiled.batch_size = math.ceil(images / world)
         if stage == "fit" and images % world:
             compiled.warn(
-                f"of data.batch_size={images} images the {world} processes would not have the same number; "
-                f"training steps are compiled with a multiple of {world}"
+                f"in training, since data.batch_size={images} is no multiple of the {world} processes"
             )
 
     # Training -------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Compiled steps of the training module and whole runs against the ordinary ones."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,22 @@ def test_compiled_runs_and_others_are_the_same_run(tmp_path: Path) -> None:
     assert one.paths.output_dir == other.paths.output_dir
 
 
+def check_same_runs(run: Path, other_run: Path) -> Iterable[str]:
+    """Weights after 12 steps and results are those of another run; return the names of the weights."""
+    one, other = (
+        torch.load(path / "checkpoints" / "last.ckpt", weights_only=True) for path in (run, other_run)
+    )
+    assert one["global_step"] == other["global_step"] == 12
+    assert one["state_dict"].keys() == other["state_dict"].keys()
+    for name, value in one["state_dict"].items():
+        torch.testing.assert_close(value, other["state_dict"][name], rtol=1e-6, atol=1e-8, msg=name)
+    of_one, of_other = results(run), results(other_run)
+    for key in ("val/f1_micro", "val/epg", "test/epg", "test/iou"):
+        assert of_one[key] == pytest.approx(of_other[key], abs=1e-6), key
+    names: Iterable[str] = one["state_dict"].keys()
+    return names
+
+
 @pytest.mark.slow
 def test_run_that_is_compiled_and_goes_on_without(tmp_path: Path) -> None:
     """A smaller batch at the end of an epoch compiles nothing anew, and checkpoints tell of nothing."""
@@ -146,14 +163,7 @@ def test_run_that_is_compiled_and_goes_on_without(tmp_path: Path) -> None:
     first = torch.load(fast / "checkpoints" / "last.ckpt", weights_only=True)
     train(tiny_config(fast, *options, "trainer.max_epochs=2", f"ckpt_path={fast}/checkpoints/last.ckpt"))
     train(tiny_config(plain, *options, "trainer.max_epochs=2"))
-    one, other = (torch.load(path / "checkpoints" / "last.ckpt", weights_only=True) for path in (fast, plain))
-    assert first["state_dict"].keys() == one["state_dict"].keys() == other["state_dict"].keys()
-    assert one["global_step"] == other["global_step"] == 12
-    for name, value in one["state_dict"].items():
-        torch.testing.assert_close(value, other["state_dict"][name], rtol=1e-6, atol=1e-8, msg=name)
-    of_fast, of_plain = results(fast), results(plain)
-    for key in ("val/f1_micro", "val/epg", "test/epg", "test/iou"):
-        assert of_fast[key] == pytest.approx(of_plain[key], abs=1e-6), key
+    assert first["state_dict"].keys() == check_same_runs(fast, plain)
 
 
 @pytest.mark.parametrize(("images", "each", "told"), [(8, 4, 0), (9, 5, 1)])
@@ -167,9 +177,9 @@ def test_processes_share_the_images_of_a_step(
         module.setup("fit")
     assert module.guided_step.compiled is not None
     assert module.guided_step.compiled.batch_size == each
-    assert ["of data.batch_size=9 images the 2 processes" in r.message for r in caplog.records] == [
-        True
-    ] * told
+    messages = [r.message for r in caplog.records if r.message.startswith("trainer.compile")]
+    assert len(messages) == told
+    assert all("data.batch_size=9 is no multiple of the 2 processes" in message for message in messages)
 
 
 @pytest.mark.slow
@@ -182,15 +192,8 @@ def test_run_of_two_processes_that_is_compiled(tmp_path: Path) -> None:
         "test_front=false",
     ]
     two = ["trainer=ddp_cpu", "trainer.devices=2", "trainer.compile=true"]
-    both = []
     for name, more in (("two", two), ("one", ["trainer=cpu"])):
         run_dir = f"hydra.run.dir={tmp_path / name}"
         result = run_command("train.py", *options, *more, "trainer.max_epochs=2", run_dir, cwd=tmp_path)
         assert "without effect" not in result.stderr + result.stdout
-        both.append(torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True))
-    assert both[0]["global_step"] == both[1]["global_step"] == 12
-    for name, value in both[0]["state_dict"].items():
-        torch.testing.assert_close(value, both[1]["state_dict"][name], rtol=1e-6, atol=1e-8)
-    of_two, of_one = (results(tmp_path / name) for name in ("two", "one"))
-    for key in ("val/f1_micro", "val/epg", "test/epg", "test/iou"):
-        assert of_two[key] == pytest.approx(of_one[key], abs=1e-6), key
+    check_same_runs(tmp_path / "two", tmp_path / "one")

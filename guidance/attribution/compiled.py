@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from guidance.attribution.attributor import Attributor
@@ -34,7 +35,7 @@ class CompiledExplanations:
 
     Args:
         attributor: Makes the maps.
-        batch_size: Images of a batch, for which programs are made.
+        batch_size: Images of a batch of this process, for which programs are made; as many in all processes.
         backend: Of ``torch.compile``.
     """
 
@@ -64,8 +65,9 @@ class CompiledExplanations:
         return False
 
     def warn(self, obstacle: str) -> None:
-        """Say, once, why something is computed as if nothing was to be compiled."""
-        if obstacle not in self._warned:
+        """Say, once and in the first process, why something is computed as if nothing was to be compiled."""
+        first = not (dist.is_available() and dist.is_initialized() and dist.get_rank())
+        if first and obstacle not in self._warned:
             self._warned.add(obstacle)
             log.warning("trainer.compile=true is without effect: %s", obstacle)
 
