@@ -78,8 +78,7 @@ class _CosineScale(torch.autograd.Function):
             rows, of_some = ctx.of_rows.pop()
             of_out = torch.zeros_like(factor) if of_out is None else of_out
             of_norm = torch.zeros_like(norm) if of_norm is None else of_norm
-            of_rows = (take_rows(one, rows) for one in (out, factor, norm))
-            each = _of_factor(of_some, *of_rows)
+            each = _of_factor(of_some, *(take_rows(one, rows) for one in (out, factor, norm)))
             of_out, of_norm = add_to_rows(of_out, rows, each[0]), add_to_rows(of_norm, rows, each[1])
         return of_out, of_norm, None
 
