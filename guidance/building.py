@@ -18,6 +18,7 @@ from guidance.checkpoint_io import AtomicCheckpointIO
 from guidance.command_line import CONFIG_DIR
 from guidance.data import GuidanceDataModule
 from guidance.errors import InputError
+from guidance.half_precision import warn_of_slow_bfloat16
 from guidance.models import Classifier, load_start_weights
 from guidance.module import GuidedClassifier
 from guidance.stopping import leave_signals_alone
@@ -188,6 +189,8 @@ def _build_teacher(loss: DictConfig, data: LabelledData, trusted: Collection[str
 def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
     """Build the trainer, with checkpoints that are replaced as a whole; signals are left to others.
 
+    Warns of half precision on a device that was not made for it.
+
     Raises:
         InputError: If an option is refused; see :func:`guidance.trainer_options.check_trainer`.
     """
@@ -204,4 +207,5 @@ def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[L
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
     )
     leave_signals_alone(trainer)
+    warn_of_slow_bfloat16(config, trainer.strategy.root_device)
     return trainer
