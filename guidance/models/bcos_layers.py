@@ -7,8 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed import _functional_collectives as compilable
-from torch.distributed.nn.functional import all_reduce
+from torch.distributed import _functional_collectives as collectives
 
 from guidance.models.closed_forms import for_compiler, squared_norm, unit_norm, variance_and_mean
 from guidance.models.cosine_scale import cosine_scale
@@ -174,9 +173,9 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     count = torch.full_like(mean[:1], x.numel() / x.shape[1])
     # Per process: [count, sum, sum of squared deviations from its own mean]. Two rounds keep the global
     # variance free of the cancellation that E[x^2] - E[x]^2 would bring.
-    sums: Tensor = all_reduce(torch.cat([count, mean * count]))
+    sums = _over_processes(torch.cat([count, mean * count]))
     total, global_mean = sums[:1], sums[1:] / sums[:1]
-    deviations: Tensor = all_reduce((variance + (mean - global_mean).square()) * count)
+    deviations = _over_processes((variance + (mean - global_mean).square()) * count)
     return deviations / total, global_mean
 
 
@@ -186,8 +185,13 @@ def _moments_of_equal_batches(variance: Tensor, mean: Tensor) -> tuple[Tensor, T
     By the only collectives that a compiler sees. None may take a part of another tensor: what inductor (torch
     2.14) joins for a collective it goes on to read where the collective has already written.
     """
-    group = cast(dist.ProcessGroup, dist.group.WORLD)
-    global_mean: Tensor = compilable.all_reduce(mean, "sum", group) / group.size()
+    processes = dist.get_world_size()
+    global_mean = _over_processes(mean) / processes
     deviations = variance + (mean - global_mean).square()
-    global_variance: Tensor = compilable.all_reduce(deviations, "sum", group) / group.size()
-    return global_variance, global_mean
+    return _over_processes(deviations) / processes, global_mean
+
+
+def _over_processes(x: Tensor) -> Tensor:
+    """Return the sum over all processes, differentiable, also for a compiler."""
+    out: Tensor = collectives.all_reduce(x, "sum", cast(dist.ProcessGroup, dist.group.WORLD))
+    return out
