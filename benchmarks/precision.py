@@ -26,6 +26,7 @@ from guidance.attribution import BcosContributions, CompiledExplanations, attrib
 from guidance.building import build_data, restore_classifier
 from guidance.checkpoint import read_checkpoint
 from guidance.data import Batch, GuidanceDataModule
+from guidance.errors import InputError
 from guidance.guided_class import draw_guided_class
 from guidance.losses import EnergyLoss
 from guidance.metrics import SplitMetrics
@@ -85,7 +86,10 @@ def main() -> None:
     options = parser.parse_args()
     register_resolvers()
     torch.set_num_threads(1)
-    content = read_checkpoint(options.checkpoint)
+    try:
+        content = read_checkpoint(options.checkpoint)
+    except InputError as error:
+        parser.error(str(error))
     config = OmegaConf.create(content["guidance"]["config"])
     module = restore_classifier(config, content)
     data = build_data(config)

@@ -14,7 +14,7 @@ from guidance.attribution import BcosContributions, CompiledExplanations
 from guidance.data import Batch
 from guidance.guided_step import GuidedStep
 from guidance.losses import EnergyLoss
-from tests.attribution.test_compiled import tiny
+from tests.attribution.compiled_checks import tiny
 from tests.two_ranks import on_two_ranks
 
 BATCH = 8
