@@ -17,6 +17,7 @@ from torch._dynamo import config as dynamo
 from torch._dynamo import mark_dynamic
 from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.source import ConstantSource
+from torch._functorch import config as functorch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.fx import GraphModule, Node
@@ -32,6 +33,14 @@ Function = Callable[..., Sequence[Tensor]]
 
 # How autograd marks a value that it hands on; a trace would take the mark for the end of a gradient.
 _MARKS = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
+
+# The backward pass computes again whatever it fuses with what it reads anyway, instead of keeping it: what is
+# kept is a third, in the same time.
+_RECOMPUTING = {
+    "ban_recompute_materialized_backward": False,
+    "ban_recompute_used_far_apart": False,
+    "ban_recompute_long_fusible_chains": False,
+}
 
 
 class Program:
@@ -96,7 +105,7 @@ class Program:
     def _compiled(self, *tensors: Tensor) -> Sequence[Tensor]:
         try:
             # Within DistributedDataParallel dynamo would cut the program into pieces.
-            with dynamo.patch(optimize_ddp=False):
+            with dynamo.patch(optimize_ddp=False), functorch.patch(_RECOMPUTING):
                 outputs: Sequence[Tensor] = self._run(*tensors)
         except TorchDynamoException as error:
             cause = str(getattr(error, "inner_exception", error)).strip().split("\n")[0]

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import Tensor
 from torch._dynamo.utils import counters
 from torchvision.ops import StochasticDepth
 
@@ -119,3 +120,23 @@ def test_compiled_code_of_a_small_network(layer: str, dtype: torch.dtype) -> Non
 @pytest.mark.slow
 def test_compiled_code_of_pairs() -> None:
     check_evaluation(bcos_small(3, width=8), ["input", "final"], backend="inductor")
+
+
+def test_little_is_kept_for_the_backward_pass() -> None:
+    """Some four tensors as large as what the filters return; six, if nothing was computed again."""
+    model = tiny().train()
+    images, classes = images_of(4, 64, torch.float32), [torch.zeros(4, dtype=torch.int64)]
+    compiled = CompiledExplanations(BcosContributions(), 4)
+    compiled.explain(model, images, classes)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        compiled.explain(model, images, classes)
+    for tensor in (images, *model.parameters(), *model.buffers()):
+        kept.pop(tensor.data_ptr(), None)
+    of_filters = 4 * (8 + 3) * 32 * 32 * 4
+    assert of_filters < sum(kept.values()) < 5 * of_filters
