@@ -16,6 +16,7 @@ from official_stand_in import official_evaluation, official_resnet
 from torch import Tensor
 
 from guidance.attribution import BcosContributions, CompiledExplanations, attribute_pairs
+from guidance.half_precision import has_bfloat16
 from guidance.models import Classifier, bcos_resnet
 
 
@@ -51,11 +52,13 @@ def main() -> None:
         "official": partial(official_evaluation, official, images, pairs, options.layer),
         "one forward pass": partial(attribute_pairs, attributor, model, images, *pairs.T),
         "further forward passes": partial(further_forward_passes, attributor, model, images, pairs),
-        "one forward pass, bfloat16": partial(attribute_pairs, low, model, images, *pairs.T),
-        "no maps": partial(classify, model, images),
     }
+    half = has_bfloat16(images.device)
+    if half:
+        variants["one forward pass, bfloat16"] = partial(attribute_pairs, low, model, images, *pairs.T)
+    variants["no maps"] = partial(classify, model, images)
     if options.compile:
-        for name, each in (("compiled", attributor), ("compiled, bfloat16", low)):
+        for name, each in (("compiled", attributor), ("compiled, bfloat16", low))[: 1 + half]:
             compiled = CompiledExplanations(each, options.batch_size)
             _, again = compiled.attribute_pairs(model, images, *pairs.T)
             error = float((again[options.layer] - theirs).norm() / theirs.norm())

@@ -2,7 +2,8 @@
 
 A B-cos ResNet with random weights, the Energy loss, random images. First loss and gradients of both are
 compared (float64, small images), then the steps are timed in turn. A step is forward, explanation, losses
-and backward, without the optimizer.
+and backward, without the optimizer. Half precision is left out on a processor that has no instructions for
+it.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from official_stand_in import official_loss, official_resnet
 from torch import Tensor, nn
 
 from guidance.attribution import BcosContributions, CompiledExplanations
+from guidance.half_precision import has_bfloat16
 from guidance.losses import EnergyLoss
 from guidance.models import Classifier, bcos_resnet
 
@@ -51,14 +53,15 @@ def main() -> None:
         ),
         "official, not guided": partial(backward, official, partial(official_plain_loss, official, *step)),
         "guided": partial(backward, model, partial(guided_loss, model, *step, exact)),
-        "guided, bfloat16": partial(backward, model, partial(guided_loss, model, *step, low)),
         "10 % guided": partial(backward, model, partial(guided_loss, model, *few, exact)),
         "not guided": partial(backward, model, partial(plain_loss, model, *step)),
     }
+    half = has_bfloat16(step[0].device)
+    if half:
+        variants["guided, bfloat16"] = partial(backward, model, partial(guided_loss, model, *step, low))
     if options.compile:
-        programs = [CompiledExplanations(each, options.batch_size) for each in (exact, low)]
-        names = ("guided, compiled", "guided, compiled, bfloat16")
-        for each, compiled, name in zip((exact, low), programs, names, strict=True):
+        for each, name in ((exact, "guided, compiled"), (low, "guided, compiled, bfloat16"))[: 1 + half]:
+            compiled = CompiledExplanations(each, options.batch_size)
             check_compiled(model, compiled, step, exact, name)
             variants[name] = partial(backward, model, partial(compiled_loss, model, compiled, *step))
             if each is exact:
