@@ -20,7 +20,8 @@ TWO: tuple[str, ...] = ("trainer=ddp_cpu", "trainer.devices=2")
 
 
 def train(folder: Path, *arguments: str) -> dict[str, Any]:
-    run_command("train.py", *STEPS, *arguments, f"hydra.run.dir={folder}", cwd=folder.parent)
+    run = run_command("train.py", *STEPS, *arguments, f"hydra.run.dir={folder}", cwd=folder.parent)
+    assert "Warning" not in run.stderr
     content: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert content["global_step"] == 20
     return content
