@@ -36,7 +36,7 @@ _MARKS = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
 
 # The backward pass computes again whatever it fuses with what it reads anyway, instead of keeping it: what is
 # kept is a third, in the same time.
-_RECOMPUTING = {
+RECOMPUTING = {
     "ban_recompute_materialized_backward": False,
     "ban_recompute_used_far_apart": False,
     "ban_recompute_long_fusible_chains": False,
@@ -105,7 +105,7 @@ class Program:
     def _compiled(self, *tensors: Tensor) -> Sequence[Tensor]:
         try:
             # Within DistributedDataParallel dynamo would cut the program into pieces.
-            with dynamo.patch(optimize_ddp=False), functorch.patch(_RECOMPUTING):
+            with dynamo.patch(optimize_ddp=False), functorch.patch(RECOMPUTING):
                 outputs: Sequence[Tensor] = self._run(*tensors)
         except TorchDynamoException as error:
             cause = str(getattr(error, "inner_exception", error)).strip().split("\n")[0]
