@@ -5,7 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from guidance.checkpoint import register_checkpoint_config
+from guidance.checkpoints.reading import register_checkpoint_config
 from guidance.command_line import check_overrides, check_writable_folder, one_line_errors, run
 
 
@@ -13,7 +13,7 @@ from guidance.command_line import check_overrides, check_writable_folder, one_li
 def main(config: DictConfig) -> None:
     """Run one evaluation: the metrics of a split, or a protocol."""
     from guidance.protocols.run import run_protocol
-    from guidance.run import evaluate
+    from guidance.runs.run import evaluate
 
     run(config, evaluate if config.get("protocol") is None else run_protocol)
 

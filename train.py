@@ -6,14 +6,14 @@ import hydra
 from omegaconf import DictConfig
 
 from guidance.command_line import check_overrides, check_writable_folder, in_sweep, one_line_errors, run
-from guidance.launcher import check_run_folder, check_tasks
+from guidance.processes.launcher import check_run_folder, check_tasks
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> None:
     """Run one training."""
-    from guidance.run import train
     from guidance.run_directory import keep_configuration
+    from guidance.runs.run import train
     from guidance.sweep.job import train_job
 
     keep_configuration(config)

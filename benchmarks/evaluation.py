@@ -16,8 +16,8 @@ from official_stand_in import official_evaluation, official_resnet
 from torch import Tensor
 
 from guidance.attribution import BcosContributions, CompiledExplanations, attribute_pairs
-from guidance.half_precision import has_bfloat16
 from guidance.models import Classifier, bcos_resnet
+from guidance.runs.half_precision import has_bfloat16
 
 
 def main() -> None:

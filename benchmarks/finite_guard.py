@@ -17,8 +17,8 @@ from guidance.callbacks import FiniteGuard
 from guidance.data import Batch
 from guidance.losses import EnergyLoss
 from guidance.models import bcos_resnet
-from guidance.module import GuidedClassifier
-from guidance.run import quiet_lightning
+from guidance.runs.run import quiet_lightning
+from guidance.training.module import GuidedClassifier
 
 NUM_CLASSES = 20
 

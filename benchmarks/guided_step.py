@@ -17,9 +17,9 @@ from official_stand_in import official_loss, official_resnet
 from torch import Tensor, nn
 
 from guidance.attribution import BcosContributions, CompiledExplanations
-from guidance.half_precision import has_bfloat16
 from guidance.losses import EnergyLoss
 from guidance.models import Classifier, bcos_resnet
+from guidance.runs.half_precision import has_bfloat16
 
 Step = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 

@@ -23,15 +23,15 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from guidance.attribution import BcosContributions, CompiledExplanations, attribute_pairs
-from guidance.building import build_data, restore_classifier
-from guidance.checkpoint import read_checkpoint
+from guidance.checkpoints.reading import read_checkpoint
 from guidance.data import Batch, GuidanceDataModule
 from guidance.errors import InputError
-from guidance.guided_class import draw_guided_class
 from guidance.losses import EnergyLoss
 from guidance.metrics import SplitMetrics
 from guidance.models import Classifier
 from guidance.run_directory import register_resolvers
+from guidance.runs.building import build_data, restore_classifier
+from guidance.training.guided_class import draw_guided_class
 
 WAYS = ("bf16-mixed", "bfloat16", "compiled", "compiled-bfloat16")
 

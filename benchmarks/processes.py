@@ -16,10 +16,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from guidance.building import build_data, build_module, build_trainer
 from guidance.command_line import CONFIG_DIR
-from guidance.run import quiet_lightning
 from guidance.run_directory import register_resolvers
+from guidance.runs.building import build_data, build_module, build_trainer
+from guidance.runs.run import quiet_lightning
 
 _METRICS = ("val/f1_micro", "val/epg", "val/iou")
 

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from guidance.checkpoint import register_checkpoint_config
+from guidance.checkpoints.reading import register_checkpoint_config
 from guidance.claims.__main__ import _OWN as CLAIMS_OPTIONS
 from guidance.command_line import CONFIG_DIR, check_overrides
 from guidance.search import parse_space

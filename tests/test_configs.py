@@ -8,11 +8,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from guidance.building import build_module, build_trainer
-from guidance.checkpoint import register_checkpoint_config
+from guidance.checkpoints.reading import register_checkpoint_config
 from guidance.command_line import CONFIG_DIR
 from guidance.data import GuidanceDataModule
 from guidance.protocols import Protocol
+from guidance.runs.building import build_module, build_trainer
 from tests.tiny import composed
 
 OPTIONS = sorted(

@@ -161,7 +161,7 @@ def test_the_data_set_of_the_tutorial_is_read(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_network_of_the_tutorial_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from guidance.building import build_model
+    from guidance.runs.building import build_model
 
     parts = titled("timm_model")
     module_of(parts["my_networks.py"], "my_networks", monkeypatch)

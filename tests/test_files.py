@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import pytest
 import torch
 
-from guidance.checkpoint_io import AtomicCheckpointIO
+from guidance.checkpoints.checkpoint_io import AtomicCheckpointIO
 from guidance.files import replacing, write_atomically, write_json
 
 

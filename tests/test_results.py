@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from guidance import results
-from guidance.wandb_logger import has_api_key
+from guidance.loggers.wandb_logger import has_api_key
 
 VALUES = {"f1_micro": 0.5, "f1_macro": 0.25, "map": 0.125, "epg": 0.1, "iou": 0.2, "iou_at_0.5": 0.05}
 

@@ -8,9 +8,9 @@ import torch
 import torch.distributed as dist
 
 from guidance.data import Batch
-from guidance.finding import Finding
 from guidance.replay.reproducer import Failure, joined_batches
-from guidance.step_record import StepRecord
+from guidance.training.finding import Finding
+from guidance.training.step_record import StepRecord
 
 WEIGHTS_ADVICE = "A step before was too large: lower optimizer.lr, and go on from an earlier checkpoint"
 """For weights that are not finite."""

@@ -25,16 +25,16 @@ from guidance.callbacks.failed_step import (
 from guidance.data import Batch
 from guidance.errors import InputError, unknown_name
 from guidance.files import write_atomically
-from guidance.finding import (
+from guidance.replay.reproducer import Failure, write_failure
+from guidance.training.finding import (
     Finding,
     describe,
     findings_of,
     gradient_finding,
     weights_finding,
 )
-from guidance.module import GuidedClassifier
-from guidance.replay.reproducer import Failure, write_failure
-from guidance.step_record import StepRecord
+from guidance.training.module import GuidedClassifier
+from guidance.training.step_record import StepRecord
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from guidance.data import Batch, GuidanceDataModule
 from guidance.errors import InputError
-from guidance.explained_pairs import choose_pairs, explain_pairs
 from guidance.figures import GalleryMap, GalleryRow, draw_gallery
 from guidance.files import going_on_without, write_atomically
 from guidance.metrics import energy_in_mask
-from guidance.module import GuidedClassifier
+from guidance.training.explained_pairs import choose_pairs, explain_pairs
+from guidance.training.module import GuidedClassifier
 
 log = logging.getLogger(__name__)
 

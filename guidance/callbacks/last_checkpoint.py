@@ -10,18 +10,18 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
 from guidance.errors import InputError, StoppedError
-from guidance.stopping import asked, hold, release
+from guidance.processes.stopping import asked, hold, release
 
 
 class LastCheckpoint(Checkpoint):
     """Keep ``dirpath/last.ckpt`` up to date: after every epoch's validation, and every so many steps.
 
-    Asked to stop (see :mod:`guidance.stopping`), it saves after the current step, or in the midst of a
-    validation, which is then made anew, and ends the run.
+    Asked to stop (see :mod:`guidance.processes.stopping`), it saves after the current step, or in the midst
+    of a validation, which is then made anew, and ends the run.
 
     Being a ``Checkpoint``, it runs after all other callbacks, whose state it thus saves complete; among
     several ``Checkpoint`` it has to be the last of the trainer's list. The file is replaced as a whole (see
-    :class:`guidance.checkpoint_io.AtomicCheckpointIO`).
+    :class:`guidance.checkpoints.checkpoint_io.AtomicCheckpointIO`).
 
     Args:
         dirpath: Folder of the checkpoint.

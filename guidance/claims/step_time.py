@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from guidance.building import build_data, build_module
+from guidance.runs.building import build_data, build_module
 
 
 def step_seconds(config: DictConfig, layers: Sequence[str], repeats: int = 5) -> dict[str, float]:

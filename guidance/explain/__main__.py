@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from guidance.checkpoint import compose_each, register_checkpoint_config
+from guidance.checkpoints.reading import compose_each, register_checkpoint_config
 from guidance.command_line import CONFIG_DIR, check_overrides, one_line_errors, run
 from guidance.errors import InputError
 from guidance.explain.class_choice import most_important, named_classes
@@ -108,7 +108,7 @@ def _source(config: DictConfig) -> Source:
         raise InputError("boxes goes with image=...; a split has its own boxes")
     if "module" not in config.data:
         raise InputError("split=... needs a checkpoint, or a data set: data=voc2007 data.root=...")
-    from guidance.building import build_data
+    from guidance.runs.building import build_data
 
     return images_of_split(build_data(config).split(str(config.split)), config.number, config.seed)
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from torchvision.models import ResNet50_Weights
 
 from guidance.attribution import Attributor, BcosContributions
-from guidance.building import build_model, build_part, restore_classifier
-from guidance.checkpoint import read_checkpoint, told_apart
+from guidance.checkpoints.reading import read_checkpoint, told_apart
 from guidance.errors import InputError
 from guidance.models import Classifier, DynamicLinear
+from guidance.runs.building import build_model, build_part, restore_classifier
 
 
 @dataclass(frozen=True)

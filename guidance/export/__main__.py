@@ -25,11 +25,11 @@ def export(config: DictConfig, console: Console | None = None) -> Path:
     Raises:
         InputError: If the checkpoint cannot be read, or its model not be built again.
     """
-    from guidance.checkpoint import read_checkpoint
+    from guidance.checkpoints.reading import read_checkpoint
     from guidance.export import write_exported
     from guidance.results import provenance
     from guidance.run_directory import checkpoint_file
-    from guidance.stored_config import stored_config
+    from guidance.untrusted.stored_config import stored_config
 
     console = console or Console()
     name = OmegaConf.select(config, "ckpt_path", throw_on_missing=False)

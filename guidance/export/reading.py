@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from guidance.errors import InputError
-from guidance.export.building import build_attributor, build_classifier
 from guidance.export.exported import DESCRIPTION, FORMAT_VERSION, WEIGHTS, Exported
 from guidance.foreign_text import read_json
 from guidance.models.weights import load_weights_only
+from guidance.untrusted.building import build_attributor, build_classifier
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "model": dict,

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from guidance.errors import InputError
-from guidance.export.building import build_attributor, build_classifier, without_start_weights
 from guidance.export.exported import DESCRIPTION, FORMAT_VERSION, WEIGHTS
 from guidance.files import replacing, write_json
+from guidance.untrusted.building import build_attributor, build_classifier, without_start_weights
 
 
 def write_exported(

@@ -8,9 +8,9 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from guidance.attribution import Attributor
-from guidance.building import build_part
 from guidance.command_line import CONFIG_DIR
 from guidance.errors import InputError, unknown_name
+from guidance.runs.building import build_part
 
 Entry = str | Mapping[str, Mapping[str, Any] | None]
 """``ixg``, or ``{smoothed_ixg: {kernel_size: [9, 17]}}``."""

@@ -11,8 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from guidance.building import build_data, build_model, build_module, build_part, build_trainer
-from guidance.checkpoint import checkpoint_paths, load_weights, read_checkpoint, told_apart
+from guidance.checkpoints.reading import checkpoint_paths, load_weights, read_checkpoint, told_apart
 from guidance.data import GuidanceDataModule
 from guidance.errors import InputError, unknown_name
 from guidance.files import write_atomically, write_json
@@ -20,8 +19,9 @@ from guidance.models import Classifier
 from guidance.protocols.page import PAGE, protocol_page
 from guidance.protocols.protocol import ComparedModel, Evaluation, Protocol
 from guidance.results import provenance
-from guidance.run import quiet_lightning
-from guidance.stored_config import stored_config
+from guidance.runs.building import build_data, build_model, build_module, build_part, build_trainer
+from guidance.runs.run import quiet_lightning
+from guidance.untrusted.stored_config import stored_config
 
 log = logging.getLogger(__name__)
 

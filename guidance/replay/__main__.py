@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with one_line_errors():
         options = _parser().parse_args(arguments)
         from guidance.replay.replay import replay
-        from guidance.run import quiet_lightning
+        from guidance.runs.run import quiet_lightning
 
         quiet_lightning()
         done = replay(options.failure, options.device, options.trusted)

@@ -9,13 +9,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from guidance.building import build_module
-from guidance.checkpoint import load_weights
-from guidance.finding import Finding, describe, findings_of, gradient_finding, weights_finding
-from guidance.module import GuidedClassifier
+from guidance.checkpoints.reading import load_weights
 from guidance.replay.reproducer import Failure, read_failure
-from guidance.step_record import StepRecord
-from guidance.stored_config import stored_config, stored_loss
+from guidance.runs.building import build_module
+from guidance.training.finding import Finding, describe, findings_of, gradient_finding, weights_finding
+from guidance.training.module import GuidedClassifier
+from guidance.training.step_record import StepRecord
+from guidance.untrusted.stored_config import stored_config, stored_loss
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def replay(path: Path, device: str = "cpu", trusted: Collection[str] = ()) -> Re
     Args:
         path: The file, see :func:`guidance.replay.write_failure`.
         device: ``cpu`` or ``cuda``.
-        trusted: Packages of one's own that the file may name, see :func:`guidance.trust.find_target`.
+        trusted: Packages of one's own that the file may name, see
+            :func:`guidance.untrusted.targets.find_target`.
 
     Raises:
         InputError: If it is no such file, or what its configuration names is not there or not to be trusted.

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidance.checkpoint import read_checkpoint
+from guidance.checkpoints.reading import read_checkpoint
 from guidance.data import Batch
 from guidance.errors import InputError
 from guidance.files import replacing
-from guidance.finding import Finding
-from guidance.module import GuidedClassifier
+from guidance.training.finding import Finding
+from guidance.training.module import GuidedClassifier
 
 _VERSION = 1
 

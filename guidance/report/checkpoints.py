@@ -13,20 +13,20 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
 
-from guidance.building import build_data, build_module, build_trainer
-from guidance.checkpoint import load_weights, read_checkpoint
+from guidance.checkpoints.reading import load_weights, read_checkpoint
 from guidance.command_line import CONFIG_DIR
 from guidance.data import Batch, GuidanceDataModule
 from guidance.errors import InputError
-from guidance.explained_pairs import choose_pairs, explain_pairs
 from guidance.files import write_json
 from guidance.foreign_text import read_json
 from guidance.maps import energy_in_mask
-from guidance.module import GuidedClassifier
 from guidance.progress import progress_over
 from guidance.report.run import Metrics, Point
-from guidance.run import evaluate_splits, quiet_lightning
-from guidance.stored_config import stored_config
+from guidance.runs.building import build_data, build_module, build_trainer
+from guidance.runs.run import evaluate_splits, quiet_lightning
+from guidance.training.explained_pairs import choose_pairs, explain_pairs
+from guidance.training.module import GuidedClassifier
+from guidance.untrusted.stored_config import stored_config
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,8 @@ class Checkpoints:
 
     Args:
         data_root: Replaces ``data.root`` where a configuration has one: the folder may be elsewhere now.
-        trusted: Packages of one's own that checkpoints may name, see :func:`guidance.trust.find_target`.
+        trusted: Packages of one's own that checkpoints may name, see
+            :func:`guidance.untrusted.targets.find_target`.
     """
 
     def __init__(self, data_root: str | Path | None = None, trusted: Collection[str] = ()) -> None:

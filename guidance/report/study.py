@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from guidance.hypervolume import hypervolume
-from guidance.pareto import pareto_front
+from guidance.pareto import hypervolume, pareto_front
 from guidance.report.configuration import (
     Key,
     check_group_by,

@@ -7,11 +7,11 @@ import torch
 import wandb
 
 from guidance.figures import draw_front
+from guidance.loggers.wandb_logger import wandb_logger
 from guidance.report.front_charts import describe
 from guidance.report.run import OBJECTIVES
 from guidance.report.study import Study
 from guidance.report.tables import Summary
-from guidance.wandb_logger import wandb_logger
 
 
 def log_report(project: str, folder: Path, study: Study, summaries: Sequence[Summary]) -> None:

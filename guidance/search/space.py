@@ -11,8 +11,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from guidance.command_line.overrides import parse_overrides, sweep_values
 from guidance.errors import InputError
-from guidance.overrides import parse_overrides, sweep_values
 
 Value = str | float | int
 _LARGEST = 1e300

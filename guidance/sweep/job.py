@@ -28,7 +28,7 @@ def train_job(config: DictConfig) -> None:
         RuntimeError: In the place of any other error, which may not be fit to travel between processes; its
             traceback is in the log.
     """
-    from guidance.run import train
+    from guidance.runs.run import train
 
     _stop_with_the_sweep()
     folder = Path(config.paths.output_dir)
@@ -61,6 +61,6 @@ def _stop_with_the_sweep() -> None:
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1.0)
-    os.kill(os.getpid(), signal.SIGTERM)  # see guidance.stopping
+    os.kill(os.getpid(), signal.SIGTERM)  # see guidance.processes.stopping
     time.sleep(_SECONDS_TO_STOP)  # the worker itself does not end with its job
     os._exit(1)

@@ -7,8 +7,8 @@ from itertools import product
 
 from hydra.core.override_parser.types import Override
 
+from guidance.command_line.overrides import parse_overrides, sweep_values
 from guidance.errors import InputError
-from guidance.overrides import parse_overrides, sweep_values
 
 MOST_JOBS = 10_000
 """Of one sweep; so many would be a slip of the pen."""

@@ -21,9 +21,9 @@ from guidance.data import Batch
 from guidance.errors import InputError
 from guidance.losses import EnergyLoss
 from guidance.models import bcos_small
-from guidance.module import GuidedClassifier
 from guidance.replay import joined_batches, read_failure
-from tests.test_module import CLASSES, make_batch
+from guidance.training.module import GuidedClassifier
+from tests.training.test_module import CLASSES, make_batch
 
 
 def batch(number: int, bad: int | None = None) -> Batch:

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from guidance.callbacks import Gallery, LastCheckpoint
 from guidance.errors import InputError
-from guidance.run import train
+from guidance.runs.run import train
 from tests.tiny import tiny_config
 
 SHORT = ("trainer.max_epochs=1", "test_front=false", "loss=none")

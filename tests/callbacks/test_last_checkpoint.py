@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from guidance.building import build_module
 from guidance.callbacks import LastCheckpoint
 from guidance.errors import StoppedError
-from guidance.guided_step import GuidedStep
-from guidance.module import GuidedClassifier
-from guidance.run import train
+from guidance.runs.building import build_module
+from guidance.runs.run import train
+from guidance.training.guided_step import GuidedStep
+from guidance.training.module import GuidedClassifier
 from tests.tiny import tiny_config
 
 SHORT = (
@@ -137,7 +137,7 @@ def test_killed_right_after_a_step_is_saved_keeps_the_row_of_the_step(
 
 
 def test_signal_before_the_first_step_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("guidance.run.build_module", at_call(1, build_module, signal.SIGTERM))
+    monkeypatch.setattr("guidance.runs.run.build_module", at_call(1, build_module, signal.SIGTERM))
     with pytest.raises(StoppedError, match="stopped by SIGTERM: not in a training's steps"):
         train(tiny_config(tmp_path, *SHORT))
     assert not (tmp_path / "checkpoints").exists()

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from guidance.callbacks import pareto_checkpoint
 from guidance.callbacks.pareto_checkpoint import ParetoCheckpoint
-from guidance.checkpoint_io import AtomicCheckpointIO
+from guidance.checkpoints.checkpoint_io import AtomicCheckpointIO
 from guidance.errors import InputError
 from guidance.figures import draw_front
 

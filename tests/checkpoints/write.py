@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from guidance import __version__
-from guidance.migration import FORMAT_VERSION
-from guidance.run import train
+from guidance.checkpoints.migration import FORMAT_VERSION
+from guidance.runs.run import train
 from tests.tiny import tiny_config
 
 FOLDER = Path(__file__).parent

@@ -10,11 +10,11 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 
-from guidance.building import build_data, build_module
-from guidance.checkpoint import compose_each, register_checkpoint_config
+from guidance.checkpoints.reading import compose_each, register_checkpoint_config
 from guidance.command_line import CONFIG_DIR
 from guidance.explain.__main__ import explain
 from guidance.run_directory import register_resolvers
+from guidance.runs.building import build_data, build_module
 from tests.tiny import tiny_config
 
 BOXES = [[2, 3, 20, 11]]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from guidance.checkpoint import register_checkpoint_config
+from guidance.checkpoints.reading import register_checkpoint_config
 from guidance.command_line import check_overrides
 from guidance.errors import InputError
 from tests.data.voc_tree import annotation_xml, object_xml

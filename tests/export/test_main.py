@@ -12,12 +12,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from torchvision.io import write_png
 
-from guidance.building import build_data, build_module, build_trainer
 from guidance.command_line import input_error
 from guidance.errors import InputError
 from guidance.export import load_exported
 from guidance.export.__main__ import export
 from guidance.run_directory import register_resolvers
+from guidance.runs.building import build_data, build_module, build_trainer
 from tests.tiny import ROOT, composed, environment, tiny_config
 
 PAGE = (ROOT / "docs" / "export.md").read_text()

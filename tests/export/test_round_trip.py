@@ -12,9 +12,9 @@ from torch import Tensor
 
 from guidance.errors import InputError
 from guidance.export import load_exported, write_exported
-from guidance.export.building import build, build_attributor
 from guidance.models import Classifier, load_start_weights
 from guidance.models.bcosified import BcosifiedClassifier
+from guidance.untrusted.building import build, build_attributor
 from tests.tiny import ROOT
 
 CLASSES = ["cat", "dog", "übergroßes <Tier>"]

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from guidance.data.image_cache import _open_rows, _rows_done
-from guidance.metrics_csv import MetricsCSV
+from guidance.loggers.metrics_csv import MetricsCSV
 from guidance.protocols.manifest import Cell, GridManifest
 from guidance.protocols.page import protocol_page
 from guidance.protocols.score_file import ScoreFile

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from guidance.data import Batch
 from guidance.data.runs import encode_runs
-from guidance.guided_class import draw_guided_class, nth_class, rows_to_explain
+from guidance.training.guided_class import draw_guided_class, nth_class, rows_to_explain
 from tests.properties import arrays
 from tests.properties.for_all import for_all
 

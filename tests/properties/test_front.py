@@ -7,8 +7,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from guidance.hypervolume import hypervolume
-from guidance.pareto import pareto_front
+from guidance.pareto import hypervolume, pareto_front
 from tests.properties import arrays
 from tests.properties.for_all import for_all
 

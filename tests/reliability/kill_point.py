@@ -155,8 +155,8 @@ def count_calls(path: Path) -> None:
 def _in_a_step(trigger: _Trigger) -> None:
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
-    from guidance.guided_step import GuidedStep
-    from guidance.module import GuidedClassifier
+    from guidance.training.guided_step import GuidedStep
+    from guidance.training.module import GuidedClassifier
 
     def strike(*_: Any) -> None:
         if trigger.is_now():

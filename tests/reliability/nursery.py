@@ -102,7 +102,7 @@ class Child:
 def _preload() -> None:
     import guidance.callbacks
     import guidance.report.report
-    import guidance.run
+    import guidance.runs.run
     import guidance.sweep.job  # noqa: F401
 
 

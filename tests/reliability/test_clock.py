@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from guidance.run import train
+from guidance.runs.run import train
 from tests.tiny import OVERRIDES, results, run_command, tiny_config
 
 SHORT = ["trainer.max_epochs=1", "test_front=false", "callbacks.gallery.num_images=0"]

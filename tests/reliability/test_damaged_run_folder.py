@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from guidance.checkpoint import checkpoint_override, named_checkpoints
+from guidance.checkpoints.reading import checkpoint_override, named_checkpoints
 from guidance.errors import InputError
-from guidance.metrics_csv import MetricsCSV
-from guidance.run import train
+from guidance.loggers.metrics_csv import MetricsCSV
+from guidance.runs.run import train
 from tests.tiny import tiny_config
 
 RUN = ["test_front=false", "trainer.log_every_n_steps=1", "callbacks.gallery.num_images=0"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from guidance.command_line import input_error
 from guidance.errors import InputError
-from guidance.run import train
+from guidance.runs.run import train
 from tests.tiny import composed, run_command
 
 IMAGES = 24

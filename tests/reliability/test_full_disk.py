@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from guidance.errors import InputError
-from guidance.run import train
+from guidance.runs.run import train
 from tests.tiny import OVERRIDES, command, environment, results, tiny_config
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")

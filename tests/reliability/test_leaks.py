@@ -9,8 +9,8 @@ from statistics import median
 import pytest
 import torch
 
-from guidance.building import build_data, build_module, build_trainer
-from guidance.run import evaluate_splits, train
+from guidance.runs.building import build_data, build_module, build_trainer
+from guidance.runs.run import evaluate_splits, train
 from tests.reliability import footprint as measured
 from tests.reliability.footprint import Footprint, footprint
 from tests.tiny import OVERRIDES, composed, tiny_config

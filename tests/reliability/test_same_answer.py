@@ -1,7 +1,7 @@
 """One seed, one result: run twice, whatever reads the images, in whatever number of threads.
 
-The other pairs are tested with whole runs too: resumed or not in ``tests/test_resume.py``, one process or two
-in ``tests/test_distributed.py``.
+The other pairs are tested with whole runs too: resumed or not in ``tests/runs/test_resume.py``, one process
+or two in ``tests/runs/test_distributed.py``.
 """
 
 import csv
@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from guidance import guided_step
-from guidance.run import train
+from guidance.runs.run import train
+from guidance.training import guided_step
 from tests.tiny import composed, results
 
 # Small, but with everything in it that is drawn at random.

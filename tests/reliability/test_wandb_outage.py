@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import wandb
 
-from guidance.run import train
-from guidance.wandb_logger import wandb_logger
+from guidance.loggers.wandb_logger import wandb_logger
+from guidance.runs.run import train
 from tests.reliability.wandb_server import wandb_server
 from tests.tiny import results, tiny_config
 

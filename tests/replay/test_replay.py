@@ -10,7 +10,7 @@ from guidance.command_line import input_error
 from guidance.errors import InputError
 from guidance.replay import read_failure, replay
 from guidance.replay.__main__ import main
-from guidance.run import train
+from guidance.runs.run import train
 from tests.explain.small import write_checkpoint
 from tests.tiny import tiny_config
 

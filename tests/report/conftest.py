@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from guidance.run import train
+from guidance.runs.run import train
 from tests.tiny import tiny_config
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from guidance.errors import InputError
 from guidance.report.checkpoints import Checkpoints, add_test_metrics
 from guidance.report.run_folder import read_run
-from guidance.run import train
+from guidance.runs.run import train
 from tests.data.folder_tree import write_voc
 from tests.report.conftest import forget_test_metrics
 from tests.tiny import composed

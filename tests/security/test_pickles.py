@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from guidance.checkpoint import read_checkpoint
-from guidance.checkpoint_io import AtomicCheckpointIO
+from guidance.checkpoints.checkpoint_io import AtomicCheckpointIO
+from guidance.checkpoints.reading import read_checkpoint
 from guidance.errors import InputError
 from guidance.export import load_exported, write_exported
 from guidance.models import bcos_small

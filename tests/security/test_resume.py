@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from guidance.callbacks import ParetoCheckpoint
-from guidance.checkpoint_io import AtomicCheckpointIO
+from guidance.checkpoints.checkpoint_io import AtomicCheckpointIO
 from guidance.errors import InputError
 
 

@@ -9,17 +9,22 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from guidance.building import build_data, build_module
-from guidance.checkpoint import compose_each, portable_config, read_checkpoint, register_checkpoint_config
+from guidance.checkpoints.reading import (
+    compose_each,
+    portable_config,
+    read_checkpoint,
+    register_checkpoint_config,
+)
 from guidance.command_line import CONFIG_DIR
 from guidance.errors import InputError
 from guidance.export.__main__ import export
 from guidance.protocols.run import compared_models
 from guidance.report.checkpoints import Checkpoints
-from guidance.run import train
 from guidance.run_directory import register_resolvers
-from guidance.stored_config import stored_config
-from guidance.trust import DATA, NETWORKS, allowed_names, targets
+from guidance.runs.building import build_data, build_module
+from guidance.runs.run import train
+from guidance.untrusted.stored_config import stored_config
+from guidance.untrusted.targets import DATA, NETWORKS, allowed_names, targets
 from tests.security.hostile import changed_checkpoint, checkpoint_with, unchanged
 from tests.tiny import composed, run_command, tiny_config
 
@@ -87,7 +92,7 @@ def test_a_command_as_target_is_not_run(tmp_path: Path, opened: Callable[[Path],
 @pytest.mark.parametrize("opened", WAYS)
 def test_an_honest_checkpoint_is_opened(tmp_path: Path, opened: Callable[[Path], None]) -> None:
     if opened is by_student:
-        pytest.skip("tests/test_teacher.py trains a student")
+        pytest.skip("tests/training/test_teacher.py trains a student")
     opened(changed_checkpoint(tmp_path / "a.ckpt", lambda content: content.update(epoch=0, global_step=0)))
 
 
@@ -110,7 +115,7 @@ def test_an_honest_checkpoint_is_opened(tmp_path: Path, opened: Callable[[Path],
         "guidance.files.write_atomically",
         "guidance.models.weights.torch.load",
         "guidance.models.load_start_weights",
-        "guidance.run.train",
+        "guidance.runs.run.train",
         "guidance.data.collate",
         "guidance.data.ImageDataset",
         "pytorch_lightning.Trainer",

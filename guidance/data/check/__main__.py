@@ -75,7 +75,7 @@ def check(config: DictConfig, console: Console | None = None) -> list[str]:
 
 def _data(config: DictConfig) -> GuidanceDataModule:
     """Build the data module; the images are read from their files, never from a cache."""
-    from guidance.building import build_data
+    from guidance.runs.building import build_data
 
     build_data(config)  # refuses options that do not go with data.cache=true
     uncached = config.copy()

@@ -1,0 +1,1 @@
+"""Where metrics are logged to, besides what Lightning has."""

@@ -1,0 +1,1 @@
+"""From a configuration to results: :mod:`guidance.runs.run` trains and evaluates."""
