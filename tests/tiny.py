@@ -1,9 +1,6 @@
 """A training that takes seconds, for tests of everything around the training step."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,35 +34,6 @@ def composed(output_dir: Path, *overrides: str) -> DictConfig:
 def tiny_config(output_dir: Path, *overrides: str) -> DictConfig:
     """Compose the configuration of a tiny run."""
     return composed(output_dir, *OVERRIDES, *overrides)
-
-
-def command(program: str, *arguments: str) -> list[str]:
-    """Return a command line of the project; a program is a file, as ``train.py``, or a package that runs."""
-    started = [str(ROOT / program)] if program.endswith(".py") else ["-m", program]
-    return [sys.executable, *started, *arguments]
-
-
-def environment() -> dict[str, str]:
-    """Return an environment in which two processes share two cores and W&B stays offline."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "HYDRA_FULL_ERROR": "0"}
-
-
-def run_command(
-    program: str, *arguments: str, cwd: Path, check: bool = True
-) -> subprocess.CompletedProcess[str]:
-    """Run a command of the project to its end."""
-    result = subprocess.run(
-        command(program, *arguments),
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    if check and result.returncode:
-        raise AssertionError(f"exit status {result.returncode}\n{result.stdout}\n{result.stderr}")
-    return result
 
 
 def results(output_dir: Path) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from guidance.command_line import CONFIG_DIR, check_overrides
-from tests.tiny import ROOT, environment, run_command
+from tests.commands import run_command
+from tests.nursery import environment
+from tests.tiny import ROOT
 
 GROUPS = sorted(path.name for path in CONFIG_DIR.iterdir() if path.is_dir() and path.name != "hydra")
 

@@ -8,7 +8,8 @@ import torch
 from guidance.command_line import input_error
 from guidance.errors import InputError
 from guidance.runs.run import train
-from tests.tiny import composed, run_command
+from tests.commands import run_command
+from tests.tiny import composed
 
 
 def test_wrong_name_ends_the_program_with_one_line(tmp_path: Path) -> None:

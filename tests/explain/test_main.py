@@ -1,7 +1,6 @@
 """The command: what it writes, and how it answers what is wrong."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,9 @@ from matplotlib.image import imread
 from guidance.checkpoints.reading import register_checkpoint_config
 from guidance.command_line import check_overrides
 from guidance.errors import InputError
+from tests.commands import run_command
 from tests.data.voc_tree import annotation_xml, object_xml
 from tests.explain.small import composed, explained, write_checkpoint, write_image
-from tests.tiny import ROOT, environment
 
 
 @pytest.fixture(scope="module")
@@ -134,15 +133,7 @@ def test_a_split_needs_a_data_set(tmp_path: Path) -> None:
 
 
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "guidance.explain", *arguments],
-        cwd=cwd,
-        env=environment() | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run_command("guidance.explain", *arguments, cwd=cwd, check=False)
 
 
 def test_command_line(checkpoint: Path, other: Path, tmp_path: Path) -> None:

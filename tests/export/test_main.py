@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,8 @@ from guidance.export import load_exported
 from guidance.export.__main__ import export
 from guidance.run_directory import register_resolvers
 from guidance.runs.building import build_data, build_module, build_trainer
-from tests.tiny import ROOT, composed, environment, tiny_config
+from tests.commands import run_command
+from tests.tiny import ROOT, composed, tiny_config
 
 PAGE = (ROOT / "docs" / "export.md").read_text()
 
@@ -38,16 +37,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_exports_what_the_page_s_code_loads(checkpoint: Path, tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "guidance.export", f"ckpt_path={checkpoint}", f"path={tmp_path / 'bird'}"],
-        cwd=tmp_path,
-        env=environment() | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    result = run_command(
+        "guidance.export", f"ckpt_path={checkpoint}", f"path={tmp_path / 'bird'}", cwd=tmp_path
     )
-    assert result.returncode == 0, result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["bird"]
     assert f"written: {tmp_path / 'bird' / 'model.json'}" in result.stdout
 

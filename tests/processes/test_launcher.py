@@ -10,7 +10,8 @@ import torch
 
 from guidance.errors import InputError
 from guidance.processes.launcher import check_run_folder, check_tasks, started_together
-from tests.tiny import OVERRIDES, ROOT, environment, results
+from tests.nursery import environment
+from tests.tiny import OVERRIDES, ROOT, results
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "1"}
 SRUN = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_NTASKS": "4", "SLURM_PROCID": "3"}

@@ -15,7 +15,8 @@ from guidance.errors import InputError
 from guidance.protocols.run import run_protocol
 from guidance.run_directory import register_resolvers
 from guidance.runs.building import build_data, build_module
-from tests.tiny import run_command, tiny_config
+from tests.commands import run_command
+from tests.tiny import tiny_config
 
 OPTIONS = [
     "protocol.grids=2",

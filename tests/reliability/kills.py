@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.nursery import Nursery
 from tests.reliability.kill_point import KillPoint
-from tests.reliability.nursery import Nursery
 from tests.reliability.same import assert_nothing_left, assert_same, assert_whole
 
 TINY = [

@@ -4,7 +4,8 @@ import ctypes
 import subprocess
 from pathlib import Path
 
-from tests.tiny import command, environment
+from tests.commands import command
+from tests.nursery import environment
 
 _PR_CAPBSET_DROP = 24
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2

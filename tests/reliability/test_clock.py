@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from guidance.runs.run import train
-from tests.tiny import OVERRIDES, results, run_command, tiny_config
+from tests.commands import run_command
+from tests.tiny import OVERRIDES, results, tiny_config
 
 SHORT = ["trainer.max_epochs=1", "test_front=false", "callbacks.gallery.num_images=0"]
 

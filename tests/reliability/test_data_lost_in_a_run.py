@@ -11,7 +11,8 @@ from PIL import Image
 from guidance.command_line import input_error
 from guidance.errors import InputError
 from guidance.runs.run import train
-from tests.tiny import composed, run_command
+from tests.commands import run_command
+from tests.tiny import composed
 
 IMAGES = 24
 RUN = [

@@ -13,7 +13,9 @@ import torch
 
 from guidance.errors import InputError
 from guidance.runs.run import train
-from tests.tiny import OVERRIDES, command, environment, results, tiny_config
+from tests.commands import command
+from tests.nursery import environment
+from tests.tiny import OVERRIDES, results, tiny_config
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
 FAULT = "+callbacks.fault._target_=tests.reliability.faults.FullDisk"

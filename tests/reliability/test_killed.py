@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.nursery import Nursery
 from tests.reliability.kill_point import KillPoint
 from tests.reliability.kills import RUN, Campaign, Scenario, drawn, scenarios
-from tests.reliability.nursery import Nursery
 
 
 @pytest.fixture(scope="module")

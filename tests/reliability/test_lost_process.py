@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from guidance.command_line import input_error
-from tests.tiny import OVERRIDES, command, environment
+from tests.commands import command
+from tests.nursery import environment
+from tests.tiny import OVERRIDES
 
 TWO = [*OVERRIDES, "trainer=ddp_cpu", "trainer.devices=2", "trainer.max_epochs=50", "test_front=false"]
 TWO += ["callbacks.gallery.num_images=0"]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.nursery import Nursery
 from tests.reliability.kill_point import KillPoint
 from tests.reliability.kills import RUN
-from tests.reliability.nursery import Nursery
 from tests.reliability.same import assert_nothing_left, assert_same, assert_whole
 
 HERE = [*RUN, "hydra.run.dir=run"]

@@ -20,7 +20,8 @@ from guidance.runs.baseline import baseline_config
 from guidance.runs.run import train
 from guidance.training.module import GuidedClassifier
 from guidance.training.teacher import Teacher
-from tests.tiny import OVERRIDES, composed, results, run_command, tiny_config
+from tests.commands import run_command
+from tests.tiny import OVERRIDES, composed, results, tiny_config
 from tests.training.test_module import make_batch, make_module
 
 GUIDED: dict[str, Any] = {"localization": EnergyLoss(), "weight": 0.5}

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tiny import OVERRIDES, results, run_command
+from tests.commands import run_command
+from tests.tiny import OVERRIDES, results
 
 STEPS = [
     *OVERRIDES,

@@ -2,8 +2,8 @@
 
 import csv
 import json
+import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from guidance.runs.run import train
+from tests.commands import run_command, start_command
 from tests.data.voc_tree import object_xml, write_voc
-from tests.tiny import OVERRIDES, command, composed, environment, run_command
+from tests.tiny import OVERRIDES, composed
 
 RUN = [*OVERRIDES, "trainer.max_epochs=3", "callbacks.last.every_n_steps=2", "test_front=false"]
 
@@ -52,23 +53,18 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def start_and_kill(folder: Path, step: int) -> None:
     """Start a run and kill it without warning once its metrics show a step."""
-    process = subprocess.Popen(
-        command("train.py", *RUN, "trainer.log_every_n_steps=1", f"hydra.run.dir={folder}"),
-        cwd=folder.parent,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    child = start_command(
+        "train.py", *RUN, "trainer.log_every_n_steps=1", f"hydra.run.dir={folder}", cwd=folder.parent
     )
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline:
         metrics = folder / "metrics.csv"
         lines = metrics.read_text().splitlines() if metrics.is_file() else []
         if any(line.split(",")[1].isdigit() and int(line.split(",")[1]) >= step for line in lines[1:]):
             break
         time.sleep(0.01)
-    assert process.poll() is None, "the run ended before it could be killed"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL, "the run ended before it could be killed"
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import wandb
 from omegaconf import OmegaConf
 
 from guidance.runs.run import train
-from tests.tiny import OVERRIDES, results, run_command, tiny_config
+from tests.commands import run_command
+from tests.tiny import OVERRIDES, results, tiny_config
 
 KEYS = ("f1_micro", "f1_macro", "map", "epg", "iou", "iou_at_0.5", "iou_threshold", "classification_loss")
 

@@ -8,7 +8,8 @@ import pytest
 
 from guidance.errors import InputError
 from guidance.search import Search, parse_space
-from tests.tiny import OVERRIDES, run_command
+from tests.commands import run_command
+from tests.tiny import OVERRIDES
 
 SPACE = parse_space(["fixed=1", "x=interval(0.0,1.0)", "kind=a,b"])
 OBJECTIVES = ("val/f1_micro", "val/epg")

@@ -25,8 +25,9 @@ from guidance.runs.building import build_data, build_module
 from guidance.runs.run import train
 from guidance.untrusted.stored_config import stored_config
 from guidance.untrusted.targets import DATA, NETWORKS, allowed_names, targets
+from tests.commands import run_command
 from tests.security.hostile import changed_checkpoint, checkpoint_with, unchanged
-from tests.tiny import composed, run_command, tiny_config
+from tests.tiny import composed, tiny_config
 
 TRUSTED = "my_networks"
 

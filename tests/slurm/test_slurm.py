@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tiny import OVERRIDES, command, environment
+from tests.commands import command
+from tests.nursery import environment
+from tests.tiny import OVERRIDES
 
 HERE = Path(__file__).parent
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")

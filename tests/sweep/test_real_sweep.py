@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.commands import command, run_command
+from tests.nursery import environment
 from tests.reliability.kill_point import session
-from tests.tiny import OVERRIDES, command, environment, run_command
+from tests.tiny import OVERRIDES
 
 SWEEP = [
     "-m",

@@ -18,8 +18,8 @@ from guidance.command_line import CONFIG_DIR, check_overrides
 from guidance.data.check.__main__ import check
 from guidance.errors import InputError
 from guidance.run_directory import register_resolvers
+from tests.commands import run_command
 from tests.data.voc_tree import object_xml, write_voc
-from tests.tiny import ROOT, environment
 
 TINY_SHAPES = ["data=shapes", "data.image_size=32", "data.length={train: 9, val: 4, test: 4}"]
 
@@ -225,15 +225,7 @@ def test_overrides_are_checked_as_for_training() -> None:
 
 
 def command(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "guidance.data.check", *arguments],
-        cwd=cwd,
-        env=environment() | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run_command("guidance.data.check", *arguments, cwd=cwd, check=False)
 
 
 def test_good_data_end_with_0_and_files_in_a_new_folder(tmp_path: Path) -> None:

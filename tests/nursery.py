@@ -1,8 +1,8 @@
 """Starts commands of the project in processes that have the libraries loaded: a start costs no seconds.
 
 Run as a program it reads one line of JSON for each command, forks, and runs the command in the child as
-Python would: ``sys.argv``, ``__main__``, exit status, its own session. The child differs from a started
-program in what is already imported, and in nothing else.
+Python would: ``sys.argv``, ``__main__``, environment, exit status, its own session. The child differs from a
+started program in what is already imported, and in nothing else.
 """
 
 import json
@@ -17,9 +17,14 @@ from pathlib import Path
 from typing import cast
 
 from tests.reliability.kill_point import KillPoint, count_calls, install, session
-from tests.tiny import ROOT, environment
 
+ROOT = Path(__file__).resolve().parent.parent
 _CALLS = "calls.txt"
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which two processes share two cores and W&B stays offline."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "HYDRA_FULL_ERROR": "0"}
 
 
 class Nursery:
@@ -27,7 +32,7 @@ class Nursery:
 
     def __enter__(self) -> "Nursery":
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.reliability.nursery"],
+            [sys.executable, "-m", "tests.nursery"],
             cwd=ROOT,
             env=environment() | {"PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
@@ -42,18 +47,33 @@ class Nursery:
         self._process.wait(60)
 
     def start(
-        self, cwd: Path, command: list[str], point: KillPoint | None = None, counts_calls: bool = False
+        self,
+        cwd: Path,
+        command: list[str],
+        point: KillPoint | None = None,
+        counts_calls: bool = False,
+        printed: tuple[Path, Path] | None = None,
     ) -> "Child":
         """Start a command.
 
         Args:
-            cwd: Where it runs; ``output.txt`` there gets what it prints.
+            cwd: Where it runs.
             command: ``train.py`` or a package that runs, and its arguments.
             point: When it kills itself.
             counts_calls: Whether it writes how many Python functions it called.
+            printed: The files that get its standard output and error; ``output.txt`` in ``cwd`` gets both by
+                default.
         """
-        request = {"cwd": str(cwd), "command": command, "point": asdict(point) if point else None}
-        self._say(request | {"counts_calls": counts_calls})
+        output = cwd / "output.txt"
+        request: dict[str, object] = {
+            "cwd": str(cwd),
+            "command": command,
+            "environment": environment(),
+            "point": asdict(point) if point else None,
+            "counts_calls": counts_calls,
+            "printed": [str(path) for path in printed or (output, output)],
+        }
+        self._say(request)
         return Child(self, int(self._hear()), cwd)
 
     def _say(self, request: dict[str, object]) -> None:
@@ -111,10 +131,11 @@ def _run(request: dict[str, object]) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     os.chdir(str(request["cwd"]))
-    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.environ.clear()
+    os.environ.update(cast("dict[str, str]", request["environment"]))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for descriptor in (1, 2):
-        os.dup2(output, descriptor)
+    for descriptor, path in enumerate(cast("list[str]", request["printed"]), start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), descriptor)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the parent's is closed
     program, *arguments = cast("list[str]", request["command"])
     sys.argv = [str(ROOT / program), *arguments]
