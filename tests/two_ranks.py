@@ -19,8 +19,9 @@ def _entry(rank: int, worker: Callable[[int], Any], folder: Path) -> None:
 
 def on_two_ranks(worker: Callable[[int], Any], folder: Path) -> list[Any]:
     """Return what ``worker(rank)``, a module-level function, returned on each of two ranks."""
-    # The server imports torch once, for all tests of the session.
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "torchmetrics", "hypothesis"])
+    # The server imports what takes seconds once, for all tests of the session.
+    preloaded = ["torch", "torchmetrics", "hypothesis", "guidance.training.guided_step", "guidance.metrics"]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(preloaded)
     mp.start_processes(  # type: ignore[attr-defined, no-untyped-call]
         _entry, args=(worker, folder), nprocs=2, start_method="forkserver"
     )

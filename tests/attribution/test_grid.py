@@ -27,7 +27,12 @@ from guidance.models import (
 
 ROOT = CONFIG_DIR.parent
 NAMES = sorted(path.stem for path in (CONFIG_DIR / "attributor").glob("*.yaml"))
-CHEAP = {"rise": {"masks": 4}, "occlusion": {"window": 32, "stride": 32}}
+CHEAP: dict[str, dict[str, object]] = {
+    "rise": {"masks": 4},
+    "occlusion": {"window": 32, "stride": 32},
+    "integrated_gradients": {"steps": 2},
+    "smoothed_integrated_gradients": {"attributor": {"steps": 2}},
+}
 
 
 def table() -> dict[str, list[str]]:
@@ -63,8 +68,7 @@ def models() -> list[tuple[str, Classifier, int]]:
 def attributor(name: str, layer: str) -> Attributor:
     config = OmegaConf.load(CONFIG_DIR / "attributor" / f"{name}.yaml")
     config.layer = layer
-    config.update(CHEAP.get(name, {}))
-    made = instantiate(config)
+    made = instantiate(OmegaConf.merge(config, CHEAP.get(name, {})))
     assert isinstance(made, Attributor)
     return made
 
