@@ -314,8 +314,9 @@ def test_every_public_package_is_in_the_reference() -> None:
         for path in (ROOT / "guidance").rglob("__init__.py")
         if "__all__" in path.read_text()
     }
-    # The data sets that have a folder are public in guidance.data.
-    assert public - {"guidance.data.folder", "guidance.data.waterbirds", "guidance.data.check"} <= shown
+    # The data sets that have a folder are public in guidance.data; what a person types is on the other pages.
+    folders = {"guidance.data.folder", "guidance.data.waterbirds", "guidance.data.check"}
+    assert public - folders - {"guidance.command_line"} <= shown
 
 
 def test_the_concepts_pictures_are_those_of_the_script(tmp_path: Path) -> None:

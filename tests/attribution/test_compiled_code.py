@@ -86,6 +86,7 @@ def test_compiled_code_is_the_same_for_any_number_of_images() -> None:
     assert counters["stats"]["unique_graphs"] == 1
 
 
+@pytest.mark.slow
 def test_many_images_have_a_program_of_their_own() -> None:
     model = tiny().train()
     compiled = CompiledExplanations(BcosContributions(), 20)
@@ -97,7 +98,7 @@ def test_many_images_have_a_program_of_their_own() -> None:
         assert counters["stats"]["unique_graphs"] == 1 + (count >= 16)
 
 
-@pytest.mark.parametrize("batch_size", [4, 16])
+@pytest.mark.parametrize("batch_size", [4, pytest.param(16, marks=pytest.mark.slow)])
 def test_compiled_code_is_the_same_for_any_number_of_pairs(batch_size: int) -> None:
     model, attributor = tiny().eval(), BcosContributions()
     compiled = CompiledExplanations(attributor, batch_size)

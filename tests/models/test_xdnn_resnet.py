@@ -230,19 +230,15 @@ def test_numpy_1_named_its_scalars_otherwise(tmp_path: Path) -> None:
     assert read_state_dict(path)["a"].tolist() == [1, 1]
 
 
+OWN = "tests.models.test_xdnn_resnet.OfATrainingProgram"
+
+
 @pytest.mark.parametrize(
-    ("legacy", "name"),
+    ("entry", "named", "legacy", "name"),
     [
-        (False, "xfixup_resnet50_model_best.pth.tar"),
-        (True, "xfixup_resnet50_model_best.pth.tar"),
-        (False, 'it\'s "$(touch ran)" `touch ran`.pth'),
-    ],
-)
-@pytest.mark.parametrize(
-    ("entry", "named"),
-    [
-        (argparse.Namespace(lr=0.1), "argparse.Namespace"),
-        (OfATrainingProgram(), "tests.models.test_xdnn_resnet.OfATrainingProgram"),
+        (argparse.Namespace(lr=0.1), "argparse.Namespace", False, "xfixup_resnet50_model_best.pth.tar"),
+        (OfATrainingProgram(), OWN, True, "xfixup_resnet50_model_best.pth.tar"),
+        (OfATrainingProgram(), OWN, False, 'it\'s "$(touch ran)" `touch ran`.pth'),
     ],
 )
 def test_what_else_a_file_holds_is_named_and_how_to_leave_it_out(
