@@ -33,7 +33,7 @@ docs: $(VENV)/installed-dev  ## Write the documentation's site; site/index.html 
 	@echo "Look at site/index.html"
 
 test: $(VENV)/installed-dev  ## Run the tests, all but the slow ones.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-slow: $(VENV)/installed-dev  ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m slow

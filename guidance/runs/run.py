@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import wandb
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, WandbLogger
@@ -116,6 +115,8 @@ def _train(config: DictConfig) -> dict[str, Any]:
                 log.info("picture: %s", picture)
     finally:
         if any(isinstance(logger, WandbLogger) for logger in loggers):
+            import wandb  # what it takes to load is for the runs that log to it
+
             wandb.finish()
     return results
 

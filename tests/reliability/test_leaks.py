@@ -65,7 +65,7 @@ def grows(counts: Sequence[int]) -> bool:
     return max(counts[middle:]) > max(counts[1:middle])
 
 
-@pytest.mark.parametrize("way", ["bcos at input, some rows", "gradcam"])
+@pytest.mark.parametrize("way", ["bcos at input, some rows", pytest.param("gradcam", marks=pytest.mark.slow)])
 def test_few_epochs_leave_nothing_behind(way: str, tmp_path: Path) -> None:
     found = trained(tmp_path / "run", 6, *WAYS[way], "data.length={train: 16, val: 4, test: 4}")
     assert not [name for name in found[0].counts if grows([one.counts[name] for one in found])], found

@@ -39,7 +39,7 @@ ACCUMULATED = ("data.batch_size=4", "trainer.accumulate_grad_batches=2")
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [
-        (FLOAT32, 1e-5),
+        pytest.param(FLOAT32, 1e-5, marks=pytest.mark.slow),
         ((*FLOAT64, *SOME_SUMMED, "attributor.layer=mid2", "loss=l1"), 1e-9),
         ((*FLOAT64, *ACCUMULATED, "trainer.gradient_clip_val=0.05"), 1e-8),
     ],

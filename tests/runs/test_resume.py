@@ -74,7 +74,9 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("step", [1, 3, 7, 9])
+@pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(7, marks=pytest.mark.slow), 9]
+)
 def test_killed_at_a_step(uninterrupted: Path, tmp_path: Path, step: int) -> None:
     folder = tmp_path / "killed"
     start_and_kill(folder, step)
