@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 
 ENDED = "step ended at "
@@ -64,23 +63,20 @@ def started(repeats: int, name: str, arguments: list[str], cache: str | None = N
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     if cache is not None:
         environment["TORCHINDUCTOR_CACHE_DIR"] = cache
-    seconds, second_steps = [], []
+    seconds = []
     for _ in range(repeats):
         begun = time.time()
         ended = subprocess.run(  # noqa: S603 - named above
             [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=True
         )
-        lines = ended.stdout.splitlines()
-        moments = [float(line.removeprefix(ENDED)) for line in lines if line.startswith(ENDED)]
-        seconds.append((moments[0] if moments else time.time()) - begun)
-        second_steps += [second - first for first, second in pairwise(moments)]
+        _, step_ended, moment = ended.stdout.rpartition(ENDED)
+        seconds.append((float(moment) if step_ended else time.time()) - begun)
     low, middle, high = min(seconds), statistics.median(seconds), max(seconds)
-    later = f"; the second step {statistics.median(second_steps):.1f} s" if second_steps else ""
-    print(f"{name:48} {low:6.1f} / {middle:.1f} / {high:.1f} s{later}", flush=True)
+    print(f"{name:48} {low:6.1f} / {middle:.1f} / {high:.1f} s", flush=True)
 
 
 def first_step(depth: int, batch_size: int, image_size: int, compiled: bool) -> None:
-    """Take two guided steps as a run does, without the trainer, and print when each ended."""
+    """Take a guided step as a run does, without the trainer, and print when it ended."""
     from hydra import compose, initialize_config_dir
 
     from guidance.command_line import CONFIG_DIR, check_overrides
@@ -91,7 +87,7 @@ def first_step(depth: int, batch_size: int, image_size: int, compiled: bool) -> 
         "data=shapes",
         f"data.image_size={image_size}",
         f"data.batch_size={batch_size}",
-        f"data.length={{train: {2 * batch_size}, val: 1, test: 1}}",
+        f"data.length={{train: {batch_size}, val: 1, test: 1}}",
         f"model=bcos_resnet{depth}",
         "loss=energy",
         f"trainer.compile={compiled}",
@@ -105,13 +101,11 @@ def first_step(depth: int, batch_size: int, image_size: int, compiled: bool) -> 
     datamodule.setup("fit")
     module = build_module(config, datamodule)
     optimizer = module.configure_optimizers()
-    for batch in datamodule.train_dataloader():
-        plan = module.guided_step.plan(batch)
-        losses, _ = module.guided_step.losses(module.model, batch, plan, epoch=0)
-        optimizer.zero_grad()
-        losses["loss"].backward()
-        optimizer.step()
-        print(f"{ENDED}{time.time()}")
+    batch = next(iter(datamodule.train_dataloader()))
+    losses, _ = module.guided_step.losses(module.model, batch, module.guided_step.plan(batch), epoch=0)
+    losses["loss"].backward()
+    optimizer.step()
+    print(f"{ENDED}{time.time()}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from guidance.maps import EMPTY, check_maps_and_masks, positive_evidence
 DEFAULT_THRESHOLDS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, *(k / 20 for k in range(2, 20)))
 """The sweep: dense near 0, since a few pixels hold most of a B-cos network's evidence at the input."""
 
+ROUNDING = 8
+"""A map whose values differ by no more than so many units of rounding of the largest is constant."""
+
 
 def _iou_per_threshold(attributions: Tensor, masks: Tensor, thresholds: Sequence[float]) -> Tensor:
     """IoU of P pairs at T ascending thresholds, float64 [P, T].
@@ -26,11 +29,13 @@ def _iou_per_threshold(attributions: Tensor, masks: Tensor, thresholds: Sequence
     pairs, bins = len(positive), len(thresholds) + 1
     lowest, largest = positive.aminmax(dim=1, keepdim=True)
     spread = largest - lowest
-    normalised = (positive - lowest) / torch.where(spread <= EMPTY, 1.0, spread)
+    # Interpolation rounds: what it makes of a constant map is constant but for that.
+    constant = spread <= (ROUNDING * torch.finfo(positive.dtype).eps * largest).clamp(min=EMPTY)
+    normalised = (positive - lowest) / torch.where(constant, 1.0, spread)
 
     # A pixel's bin is the number of thresholds below it; constant maps land in bin 0, above no threshold.
     edges = torch.tensor(thresholds, dtype=positive.dtype, device=positive.device)
-    index = torch.where(spread <= EMPTY, 0, torch.bucketize(normalised, edges))
+    index = torch.where(constant, 0, torch.bucketize(normalised, edges))
     index = index + bins * masks.flatten(1)
     index = index + 2 * bins * torch.arange(pairs, device=positive.device)[:, None]
     index = index.flatten()
@@ -51,8 +56,9 @@ class AttributionIoU(Metric):
     part is min-max normalised to [0, 1] per map, and binarised at t. The paper chooses t on held-out data:
     read it from :meth:`best` on the validation split and give it as ``threshold`` for the test split.
 
-    A constant (or empty) map predicts no pixel and scores 0, also against an empty mask; nan or
-    infinite evidence scores nan. Comparisons are made in the map's dtype, half precision in float32.
+    A constant (or empty) map predicts no pixel and scores 0, also against an empty mask; constant is one up
+    to the rounding of interpolation (:data:`ROUNDING`). Nan or infinite evidence scores nan. Comparisons are
+    made in the map's dtype, half precision in float32.
 
     Args:
         threshold: The t of :meth:`compute`, in [0, 1); it need not be one of ``thresholds``.

@@ -119,6 +119,17 @@ def test_compiled_code_of_a_small_network(layer: str, dtype: torch.dtype) -> Non
 
 
 @pytest.mark.slow
+def test_compiled_code_of_a_small_transformer() -> None:
+    """Its positional embedding is computed in torch's default type, whatever the model's."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        check_training(small_vit(), backend="inductor")
+    finally:
+        torch.set_default_dtype(default)
+
+
+@pytest.mark.slow
 def test_compiled_code_of_pairs() -> None:
     check_evaluation(bcos_small(3, width=8), ["input", "final"], backend="inductor")
 

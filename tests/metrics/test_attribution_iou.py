@@ -111,6 +111,23 @@ def test_degenerate_maps_and_masks() -> None:
         assert metric.curve().tolist() == [expected, expected]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [3.7, 1e3, 1e6])
+@pytest.mark.parametrize(("shape", "size"), [((2, 2), (3, 3)), ((1, 4), (5, 1)), ((7, 7), (224, 224))])
+def test_constant_map_stays_constant_where_interpolation_rounds(
+    dtype: torch.dtype, value: float, shape: tuple[int, int], size: tuple[int, int]
+) -> None:
+    masks = torch.ones(1, *size, dtype=torch.bool)
+    metric = AttributionIoU(0.0)
+    metric.update(torch.full((1, *shape), value, dtype=dtype), masks)
+    assert float(metric.compute()) == 0
+    metric = AttributionIoU(0.0)
+    almost = torch.full((1, *shape), value, dtype=dtype)
+    almost[0, -1, -1] *= 1 + 1e-4
+    metric.update(almost, masks)
+    assert (float(metric.compute()) > 0) == (shape != (1, 4)), "four columns become one, without the last"
+
+
 def test_half_precision_is_computed_in_float32() -> None:
     maps, masks = sample(2, 4, 7, 14)
     half, full = AttributionIoU(), AttributionIoU()

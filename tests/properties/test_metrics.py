@@ -93,7 +93,25 @@ def test_energy_pointing_game(given: tuple[Tensor, ...], cuts: list[int], seed: 
     assert torch.equal(scaled.per_class().roll(-1).nan_to_num(-1), metric.per_class().nan_to_num(-1))
 
 
-@for_all(quick=20, thorough=400, given=pairs(), cuts=CUTS, seed=arrays.SEEDS, power=st.integers(-20, 20))
+ROUNDED = (
+    torch.tensor(
+        [[[0.0, 1.0, 1.0, 0.0]]], dtype=torch.float64
+    ),  # becomes five rows of ones, one of them rounded
+    torch.tensor([[[False], [False], [False], [True], [False]]]),
+    torch.zeros(1, 5, 1, dtype=torch.bool),
+    torch.zeros(1, dtype=torch.int64),
+)
+
+
+@for_all(
+    quick=20,
+    thorough=400,
+    examples=[{"given": ROUNDED, "cuts": [], "seed": 0, "power": 14}],
+    given=pairs(),
+    cuts=CUTS,
+    seed=arrays.SEEDS,
+    power=st.integers(-20, 20),
+)
 def test_iou(given: tuple[Tensor, ...], cuts: list[int], seed: int, power: int) -> None:
     maps, masks, _, _ = given
     metric = check_sums(AttributionIoU, (maps, masks), cuts, seed)
