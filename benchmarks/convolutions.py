@@ -15,6 +15,7 @@ from interleaved import restart_with_allocator
 from torch import Tensor, nn
 
 from guidance.models import bcos_resnet
+from guidance.models.bcos_resnet import DEPTHS
 
 Kind = tuple[int, int, int, int, int]
 
@@ -22,7 +23,7 @@ Kind = tuple[int, int, int, int, int]
 def main() -> None:
     """Find the kinds of convolutions, then time each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depth", type=int, default=50, help="of the ResNet")
+    parser.add_argument("--depth", type=int, default=50, choices=DEPTHS, help="of the ResNet")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--threads", type=int, default=1)

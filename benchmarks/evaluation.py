@@ -17,13 +17,14 @@ from torch import Tensor
 
 from guidance.attribution import BcosContributions, CompiledExplanations, attribute_pairs
 from guidance.models import Classifier, bcos_resnet
+from guidance.models.bcos_resnet import DEPTHS
 from guidance.runs.half_precision import has_bfloat16
 
 
 def main() -> None:
     """Compare maps, then time."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depth", type=int, default=50, help="of the ResNet")
+    parser.add_argument("--depth", type=int, default=50, choices=DEPTHS, help="of the ResNet")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--layer", default="input", choices=("input", "final"))

@@ -17,6 +17,7 @@ from guidance.callbacks import FiniteGuard
 from guidance.data import Batch
 from guidance.losses import EnergyLoss
 from guidance.models import bcos_resnet
+from guidance.models.bcos_resnet import DEPTHS
 from guidance.runs.run import quiet_lightning
 from guidance.training.module import GuidedClassifier
 
@@ -26,7 +27,7 @@ NUM_CLASSES = 20
 def main() -> None:
     """Time both."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depth", type=int, default=18, help="of the ResNet")
+    parser.add_argument("--depth", type=int, default=18, choices=DEPTHS, help="of the ResNet")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=112)
     parser.add_argument("--steps", type=int, default=5, help="of a training")

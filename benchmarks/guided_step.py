@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from guidance.attribution import BcosContributions, CompiledExplanations
 from guidance.losses import EnergyLoss
 from guidance.models import Classifier, bcos_resnet
+from guidance.models.bcos_resnet import DEPTHS
 from guidance.runs.half_precision import has_bfloat16
 
 Step = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -27,7 +28,7 @@ Step = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 def main() -> None:
     """Compare results, then time."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depth", type=int, default=50, help="of the ResNet")
+    parser.add_argument("--depth", type=int, default=50, choices=DEPTHS, help="of the ResNet")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--layer", default="input", choices=("input", "final"))

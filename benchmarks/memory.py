@@ -22,6 +22,7 @@ from official_stand_in import official_loss, official_resnet
 
 from guidance.attribution import BcosContributions, CompiledExplanations
 from guidance.models import bcos_resnet
+from guidance.models.bcos_resnet import DEPTHS
 
 _VARIANTS = (
     "stand-in, guided",
@@ -40,7 +41,7 @@ _VARIANTS = (
 def main() -> None:
     """Measure one variant after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depth", type=int, default=50, help="of the ResNet")
+    parser.add_argument("--depth", type=int, default=50, choices=DEPTHS, help="of the ResNet")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--only", choices=_VARIANTS, help="measure one variant, in this process")

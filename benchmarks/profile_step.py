@@ -16,6 +16,7 @@ from study_cost import count
 
 from guidance.attribution import BcosContributions, CompiledExplanations
 from guidance.models import bcos_resnet
+from guidance.models.bcos_resnet import DEPTHS
 
 CONVOLUTIONS = (
     "aten::convolution",
@@ -29,7 +30,7 @@ CONVOLUTIONS = (
 def main() -> None:
     """Run a few steps, then profile one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depth", type=int, default=50, help="of the ResNet")
+    parser.add_argument("--depth", type=int, default=50, choices=DEPTHS, help="of the ResNet")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--compile", action="store_true", help="profile the compiled step")

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from guidance.attribution import BcosContributions, CompiledExplanations, program
 from guidance.models import bcos_resnet
+from guidance.models.bcos_resnet import DEPTHS
 
 
 def main() -> None:
     """Compile, count, then time."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depth", type=int, default=50, help="of the ResNet")
+    parser.add_argument("--depth", type=int, default=50, choices=DEPTHS, help="of the ResNet")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=5)

@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--compile", action="store_true", help="start compiled runs too; takes minutes more")
-    parser.add_argument("--depth", type=int, default=50, help="of the ResNet", choices=(18, 34, 50, 101, 152))
+    parser.add_argument("--depth", type=int, default=50, choices=(18, 34, 50, 101, 152), help="of the ResNet")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--first-step", action="store_true", help=argparse.SUPPRESS)

@@ -9,7 +9,8 @@ from guidance.models.bcos_layers import BcosConv2d, UncenteredBatchNorm2d
 from guidance.models.classifier import Classifier
 
 _STAGES = {"mid1": "layer1", "mid2": "layer2", "mid3": "layer3", "final": "layer4"}
-_DEPTHS = (18, 34, 50, 101, 152)
+DEPTHS = (18, 34, 50, 101, 152)
+"""The layers of each ResNet there is."""
 
 
 def bcos_resnet(depth: int, num_classes: int, pretrained: bool = False, weights: str = "v2") -> Classifier:
@@ -32,8 +33,8 @@ def bcos_resnet(depth: int, num_classes: int, pretrained: bool = False, weights:
     Raises:
         InputError: If there is no such depth or release, or the weights cannot be had.
     """
-    if depth not in _DEPTHS:
-        raise unknown_name("model.depth", str(depth), map(str, _DEPTHS))
+    if depth not in DEPTHS:
+        raise unknown_name("model.depth", str(depth), map(str, DEPTHS))
     name = f"resnet_{depth}"
     collection = find_collection(name, weights)
     build = getattr(architectures, f"resnet{depth}")
