@@ -28,8 +28,10 @@ def run_command(
         child = _nursery().start(cwd, [program, *arguments], printed=printed)
         timer = Timer(300, os.killpg, (child.pid, signal.SIGKILL))
         timer.start()
-        status = child.wait()
-        timer.cancel()
+        try:
+            status = child.wait()
+        finally:
+            timer.cancel()
         stdout, stderr = (path.read_text() for path in printed)
     if check and status:
         raise AssertionError(f"exit status {status}\n{stdout}\n{stderr}")
