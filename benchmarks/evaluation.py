@@ -11,7 +11,7 @@ from functools import partial
 
 import torch
 from guided_step import random_step
-from interleaved import compare, restart_with_allocator
+from interleaved import at_least_one, compare, restart_with_allocator
 from official_stand_in import official_evaluation, official_resnet
 from torch import Tensor
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--layer", default="input", choices=("input", "final"))
     parser.add_argument("--classes", type=float, default=1.5, help="pairs per image, on average")
     parser.add_argument("--compile", action="store_true", help="time compiled passes too; takes minutes more")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", default="cpu", choices=("cpu", "wall"))
     options = parser.parse_args()

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytorch_lightning as pl
 import torch
-from interleaved import compare, restart_with_allocator
+from interleaved import at_least_one, compare, restart_with_allocator
 from torch.utils.data import DataLoader
 
 from guidance.attribution import BcosContributions
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=112)
     parser.add_argument("--steps", type=int, default=5, help="of a training")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", default="cpu", choices=("cpu", "wall"))
     parser.add_argument("--accelerator", default="cpu", choices=("cpu", "gpu"))

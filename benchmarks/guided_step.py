@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from interleaved import compare, restart_with_allocator
+from interleaved import at_least_one, compare, restart_with_allocator
 from official_stand_in import official_loss, official_resnet
 from torch import Tensor, nn
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--layer", default="input", choices=("input", "final"))
     parser.add_argument("--compile", action="store_true", help="time compiled steps too; takes minutes more")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", default="cpu", choices=("cpu", "wall"))
     options = parser.parse_args()

@@ -5,6 +5,7 @@ default the clock counts the process's own CPU time, which others disturb least;
 time.
 """
 
+import argparse
 import os
 import statistics
 import sys
@@ -15,6 +16,13 @@ import torch
 
 # Without these, memory of every step is handed back to the system and faulted in again.
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "16000000000"}
+
+
+def at_least_one(text: str) -> int:
+    """Read a number of rounds, as the ``type`` of an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 on; got {text}")
+    return int(text)
 
 
 def restart_with_allocator() -> None:

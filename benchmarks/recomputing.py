@@ -11,7 +11,7 @@ from unittest import mock
 
 import torch
 from guided_step import backward, compiled_loss, random_step
-from interleaved import compare, restart_with_allocator
+from interleaved import at_least_one, compare, restart_with_allocator
 from torch import Tensor
 
 from guidance.attribution import BcosContributions, CompiledExplanations, program
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=50, choices=DEPTHS, help="of the ResNet")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     restart_with_allocator()

@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--first-step", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.repeats < 1:
+        parser.error("argument --repeats: must be at least 1")
     if options.first_step:
         first_step(options.depth, options.batch_size, options.image_size, options.compile)
         return
