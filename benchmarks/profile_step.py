@@ -48,11 +48,13 @@ def main() -> None:
         work = partial(backward, model, partial(compiled_loss, model, compiled, *step))
     else:
         work = partial(backward, model, partial(guided_loss, model, *step, attributor))
-    for _ in range(3):
-        work()
+    # The profiler's own memory makes the first steps slower.
+    warmed_up = torch.profiler.schedule(wait=0, warmup=5, active=1, repeat=1)
     activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, record_shapes=True) as profile:
-        work()
+    with torch.profiler.profile(activities=activities, schedule=warmed_up, record_shapes=True) as profile:
+        for _ in range(6):
+            work()
+            profile.step()
     print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=20))
     events = [e for e in profile.key_averages(group_by_input_shape=True) if e.key.startswith(CONVOLUTIONS)]
     seconds = sum(event.self_cpu_time_total for event in events) / 1e6

@@ -8,6 +8,7 @@ from bcos.modules import LogitLayer
 from torch import nn
 
 from guidance.errors import InputError, unknown_name
+from guidance.models.bcos_layers import LinearAvgPool2d
 from guidance.models.classifier import Classifier
 from guidance.models.encoding import AddInverse
 from guidance.models.released_weights import download_weights
@@ -20,11 +21,26 @@ def bcos_classifier(network: nn.Module, num_classes: int, layers: Mapping[str, s
     """Wrap a B-cos network, which reads 6 channels ``[x, 1 - x]``.
 
     Args:
-        network: Maps [N, 6, H, W] to logits [N, K]; linear but for its dynamic factors.
+        network: Maps [N, 6, H, W] to logits [N, K]; linear but for its dynamic factors. Changed in place: its
+            average pooling becomes one whose explanations are fast to differentiate.
         num_classes: K.
         layers: See :class:`guidance.models.Classifier`.
     """
+    for name, module in list(network.named_modules()):
+        if type(module) is nn.AvgPool2d:
+            network.set_submodule(name, _linear(module))
     return Classifier(network, AddInverse(), num_classes, layers, dynamic_linear=True)
+
+
+def _linear(pool: nn.AvgPool2d) -> LinearAvgPool2d:
+    return LinearAvgPool2d(
+        pool.kernel_size,
+        pool.stride,
+        pool.padding,
+        pool.ceil_mode,
+        pool.count_include_pad,
+        pool.divisor_override,
+    )
 
 
 def logit_bias(num_classes: int) -> float:

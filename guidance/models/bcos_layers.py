@@ -4,15 +4,23 @@ from math import prod
 from typing import cast
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed import _functional_collectives as collectives
+from torch.nn.modules.utils import _pair
 
-from guidance.models.closed_forms import for_compiler, squared_norm, unit_norm, variance_and_mean
+from guidance.models.batch_moments import batch_moments
+from guidance.models.closed_forms import for_compiler, squared_norm, unit_norm
 from guidance.models.cosine_scale import cosine_scale
-from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale, is_explained_input, recorded
-from guidance.models.linear_maps import Pair, convolve
+from guidance.models.dynamic_factors import (
+    DynamicLinear,
+    dynamic_scale,
+    is_explained_input,
+    playing,
+    recorded,
+)
+from guidance.models.linear_maps import average_pool, convolve
+from guidance.models.transposed_convolution import Pair
+from guidance.models.variance_scale import variance_scale
 
 
 class LinearConv2d(nn.Conv2d):
@@ -26,6 +34,17 @@ class LinearConv2d(nn.Conv2d):
         """Convolve with a weight in the place of its own."""
         stride, padding, dilation = (cast(Pair, each) for each in (self.stride, self.padding, self.dilation))
         return convolve(x, weight, stride, padding, dilation, self.groups)
+
+
+class LinearAvgPool2d(nn.AvgPool2d):
+    """Average pooling whose explanations are fast to differentiate."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, C, H, W] to [N, C, H', W']."""
+        kernel, stride, padding = (_pair(each) for each in (self.kernel_size, self.stride, self.padding))
+        return average_pool(
+            x, kernel, stride, padding, self.ceil_mode, self.count_include_pad, self.divisor_override
+        )
 
 
 class _UnitNormConv2d(LinearConv2d):
@@ -140,58 +159,24 @@ class UncenteredBatchNorm2d(DynamicLinear, nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to the same shape."""
         self._check_input_dim(x)
-        return dynamic_scale(x, recorded(lambda: self._factor(x), of_batch=True))
+        if not self.training or playing() or for_compiler():
+            return dynamic_scale(x, recorded(lambda: self._factor(x), of_batch=True))
+        scaled, factor, variance = variance_scale(x, self.weight, self.eps)
+        self._note(variance)
+        recorded(lambda: factor, of_batch=True)
+        return scaled
 
     def _factor(self, x: Tensor) -> Tensor:
         """Return what each channel is multiplied by, [C, 1, 1]; in training, note the batch's variance."""
+        variance = self.running_var
         if self.training:
-            variance, _ = batch_moments(x)
-            momentum = self.momentum if self.momentum is not None else 0.1
-            with torch.no_grad():
-                self.num_batches_tracked.add_(1)
-                self.running_var.lerp_(variance.to(self.running_var.dtype), momentum)
-        else:
-            variance = self.running_var
+            variance = batch_moments(x).variance
+            self._note(variance)
         factor = self.weight.to(variance.dtype) * (variance + self.eps).rsqrt()
         return factor[:, None, None]
 
-
-def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the biased variance and the mean per channel over the batch of all processes.
-
-    Args:
-        x: [N, C, H, W].
-
-    Returns:
-        Both [C], at least float32.
-    """
-    variance, mean = variance_and_mean(x)
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return variance, mean
-    if for_compiler():
-        return _moments_of_equal_batches(variance, mean)
-    count = torch.full_like(mean[:1], x.numel() / x.shape[1])
-    # Per process: [count, sum, sum of squared deviations from its own mean]. Two rounds keep the global
-    # variance free of the cancellation that E[x^2] - E[x]^2 would bring.
-    sums = _over_processes(torch.cat([count, mean * count]))
-    total, global_mean = sums[:1], sums[1:] / sums[:1]
-    deviations = _over_processes((variance + (mean - global_mean).square()) * count)
-    return deviations / total, global_mean
-
-
-def _moments_of_equal_batches(variance: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Return variance and mean over processes that have the same number of images, as compiled steps do.
-
-    By the only collectives that a compiler sees. None may take a part of another tensor: what inductor (torch
-    2.14) joins for a collective it goes on to read where the collective has already written.
-    """
-    processes = dist.get_world_size()
-    global_mean = _over_processes(mean) / processes
-    deviations = variance + (mean - global_mean).square()
-    return _over_processes(deviations) / processes, global_mean
-
-
-def _over_processes(x: Tensor) -> Tensor:
-    """Return the sum over all processes, differentiable, also for a compiler."""
-    out: Tensor = collectives.all_reduce(x, "sum", cast(dist.ProcessGroup, dist.group.WORLD))
-    return out
+    @torch.no_grad()
+    def _note(self, variance: Tensor) -> None:
+        momentum = self.momentum if self.momentum is not None else 0.1
+        self.num_batches_tracked.add_(1)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), momentum)

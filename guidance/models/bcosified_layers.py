@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from guidance.errors import InputError
-from guidance.models.bcos_layers import BcosConv2d, LinearConv2d, UncenteredBatchNorm2d, batch_moments
+from guidance.models.batch_moments import batch_moments
+from guidance.models.bcos_layers import BcosConv2d, LinearConv2d, UncenteredBatchNorm2d
 from guidance.models.cosine_scale import cosine_scale
 from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale
 
@@ -94,7 +95,7 @@ class BcosifiedBatchNorm2d(UncenteredBatchNorm2d):
         """Map [N, C, H, W] to the same shape."""
         self._check_input_dim(x)
         if self.training:
-            variance, mean = batch_moments(x)
+            variance, mean, _ = batch_moments(x)
             with torch.no_grad():
                 self.num_batches_tracked.add_(1)
                 self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)

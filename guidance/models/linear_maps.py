@@ -21,8 +21,7 @@ from guidance.models.dynamic_factors import (
     is_explained_input,
     only_explained,
 )
-
-Pair = tuple[int, int]
+from guidance.models.transposed_convolution import Pair, transposed_convolution
 
 _FEW_CHANNELS = 16
 """With fewer, oneDNN 3.12 (torch 2.14) writes past its memory in the gradient of a 1x1 filter with a stride,
@@ -63,16 +62,8 @@ class _Convolution(torch.autograd.Function):
         needs_x, needs_weight = ctx.needs_input_grad[:2]
         of_x = of_weight = None
         if needs_x and (explaining() or not ctx.explained_input):
-            # Rows and columns that no patch reached, as the stride does not divide the size.
-            left_over = [
-                size - ((out - 1) * s - 2 * p + d * (k - 1) + 1)
-                for size, out, s, p, d, k in zip(
-                    ctx.size, gradient.shape[2:], stride, padding, dilation, weight.shape[2:], strict=True
-                )
-            ]
             back, filters = for_explanation(gradient, weight)
-            of_x = F.conv_transpose2d(back, filters, None, stride, padding, left_over, groups, dilation)
-            of_x = of_x.to(gradient.dtype)
+            of_x = transposed_convolution(back, filters, ctx.size, *ctx.geometry).to(gradient.dtype)
         if needs_weight and not explaining():
             _, of_weight, _ = torch.ops.aten.convolution_backward(
                 gradient,
@@ -156,6 +147,59 @@ def multiply(x: Tensor, weight: Tensor) -> Tensor:
         [..., C'], twice differentiable.
     """
     out: Tensor = _Multiplication.apply(*_of_one_type(x, weight))
+    return out
+
+
+class _AveragePool(torch.autograd.Function):
+    """Pooling whose gradient depends on the sizes of its input alone.
+
+    In torch's own it depends on the input, by zeros as large as it: they would be added to the gradient of a
+    loss on explanations, with channels first.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, kernel: Pair, stride: Pair, padding: Pair, others: tuple[bool, bool, int | None]
+    ) -> Tensor:
+        only_explained(ctx)
+        ctx.geometry = kernel, stride, padding, *others
+        ctx.save_for_backward(x)
+        return F.avg_pool2d(x, *ctx.geometry)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None, None]:
+        if has_no_gradient(ctx):
+            return None, None, None, None, None
+        (x,) = ctx.saved_tensors
+        of_x: Tensor = torch.ops.aten.avg_pool2d_backward(*gradients, x.detach(), *ctx.geometry)
+        return of_x, None, None, None, None
+
+
+def average_pool(
+    x: Tensor,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair = (0, 0),
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor: int | None = None,
+) -> Tensor:
+    """Pool as ``torch.nn.functional.avg_pool2d`` does.
+
+    Args:
+        x: [N, C, H, W].
+        kernel: Height and width of a window.
+        stride: Stride.
+        padding: Zero padding.
+        ceil_mode: Whether windows may begin inside and end outside.
+        count_include_pad: Whether means are over zeros of the padding too.
+        divisor: To divide sums by in place of the number of pixels.
+
+    Returns:
+        [N, C, H', W'], twice differentiable.
+    """
+    others = ceil_mode, count_include_pad, divisor
+    out: Tensor = _AveragePool.apply(x, kernel, stride, padding, others)
     return out
 
 

@@ -82,7 +82,14 @@ def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
         assert b == 2
         return dynamic_scale(out, recorded(lambda: out.abs() / norm()))
 
+    def variance_scale(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        variance, _ = variance_and_mean(x)
+        factor = (weight * (variance + eps).rsqrt())[:, None, None]
+        return dynamic_scale(x, factor), factor, variance.detach()
+
     own = {
+        "average_pool": F.avg_pool2d,
+        "variance_scale": variance_scale,
         "cosine_scale": cosine_scale,
         "convolve": convolve,
         "multiply": F.linear,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from guidance.models.dynamic_factors import FactorTape, explanation_backward
-from guidance.models.linear_maps import convolve, multiply
+from guidance.models.linear_maps import average_pool, convolve, multiply
 
 GEOMETRIES: list[dict[str, Any]] = [
     {"stride": (1, 1)},
@@ -64,6 +64,28 @@ def test_multiplication_equals_torch_twice() -> None:
     assert torch.autograd.gradgradcheck(multiply, (x, weight))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [((3, 3), (2, 2)), ((3, 2), (2, 3), (1, 1), True, False), ((2, 2), (1, 2), (0, 1), False, True, 3)],
+)
+def test_average_pooling_equals_torch_twice(options: tuple[Any, ...]) -> None:
+    results = []
+    for function in (average_pool, F.avg_pool2d):
+        x = drawn(2, 3, 8, 7)
+        out = function(x, *options)
+        (of_x,) = torch.autograd.grad(out.sin().sum(), x, create_graph=True)
+        results.append((out, of_x, *torch.autograd.grad(of_x.sin().sum(), x)))
+    for actual, expected in zip(*results, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_the_gradient_of_pooling_depends_on_no_input() -> None:
+    x = drawn(2, 3, 8, 8)
+    weights = torch.ones(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    (of_x,) = torch.autograd.grad(average_pool(x, (2, 2), (2, 2)), x, weights, create_graph=True)
+    assert torch.autograd.grad(of_x.square().sum(), (x, weights), allow_unused=True)[0] is None
+
+
 def test_no_second_derivative_of_a_convolution_is_left() -> None:
     x, weight = drawn(2, 4, 8, 8), drawn(3, 4, 3, 3)
     with explanation_backward():
@@ -77,9 +99,9 @@ def test_no_second_derivative_of_a_convolution_is_left() -> None:
 
 def test_all_gradients_are_channels_last() -> None:
     layout: Any = {"memory_format": torch.channels_last}
-    x = drawn(2, 8, 9, 9).detach().contiguous(**layout).requires_grad_()
-    weight = drawn(4, 8, 3, 3).detach().contiguous(**layout).requires_grad_()
-    out = convolve(x, weight, (2, 2), (1, 1))
+    x = drawn(2, 16, 9, 9).detach().contiguous(**layout).requires_grad_()
+    weight = drawn(4, 16, 3, 3).detach().contiguous(**layout).requires_grad_()
+    out = average_pool(convolve(x, weight, (2, 2), (1, 1)), (3, 3), (2, 2), (1, 1))
     (of_x,) = torch.autograd.grad(out.sum(), x, create_graph=True)
     of_both = torch.autograd.grad(of_x.square().sum() + out.square().sum(), (x, weight))
     for tensor in (out, of_x, *of_both):
