@@ -3,6 +3,8 @@
 Prints GFLOPS (a multiplication and an addition are two operations) of each kind of convolution: forward, back
 to the input by a transposed convolution, and back to the weight; for 1x1 filters without a stride also of the
 matrix product that gives the same gradient of the weight. Channels last, float32, the best of some rounds.
+At the end, how long all convolutions of a guided step take at these rates: less time no step can take that
+computes them in this way.
 """
 
 import argparse
@@ -16,6 +18,10 @@ from torch import Tensor, nn
 
 from guidance.models import bcos_resnet
 from guidance.models.bcos_resnet import DEPTHS
+from guidance.models.transposed_convolution import transposed_convolution
+
+_IMAGE_CHANNELS = 6
+"""Of an image as B-cos networks read it."""
 
 Kind = tuple[int, int, int, int, int]
 
@@ -37,10 +43,14 @@ def main() -> None:
     print(
         "channels, filter, stride, size of the input: forward, to the input, to the weight, product; GFLOPS"
     )
+    of_step = 0.0
     for (inputs, outputs, kernel, stride, size), count in kinds.items():
-        rates = measure(options.batch_size, inputs, outputs, kernel, stride, size)
-        text = " ".join(f"{rate:5.0f}" for rate in rates)
+        operations, seconds = measure(options.batch_size, inputs, outputs, kernel, stride, size)
+        text = " ".join(f"{operations / each / 1e9:5.0f}" for each in seconds)
         print(f"{count} x {inputs:4} to {outputs:4}, {kernel}, {stride}, {size:3}: {text}", flush=True)
+        # Images and their explanations; images themselves have no gradient.
+        of_step += count * (2 * sum(seconds[:3]) - (seconds[1] if inputs == _IMAGE_CHANNELS else 0))
+    print(f"the convolutions of a guided step at the input: {of_step:.2f} s")
 
 
 def count_kinds(depth: int, size: int) -> dict[Kind, int]:
@@ -60,13 +70,14 @@ def count_kinds(depth: int, size: int) -> dict[Kind, int]:
     return kinds
 
 
-def measure(batch_size: int, inputs: int, outputs: int, kernel: int, stride: int, size: int) -> list[float]:
-    """Return the rates of one kind of convolution."""
+def measure(
+    batch_size: int, inputs: int, outputs: int, kernel: int, stride: int, size: int
+) -> tuple[int, list[float]]:
+    """Return the operations of one kind of convolution, and the seconds of each way."""
     padding = kernel // 2
     x = torch.rand(batch_size, inputs, size, size).to(memory_format=torch.channels_last)
     weight = torch.rand(outputs, inputs, kernel, kernel).to(memory_format=torch.channels_last)
     out = F.conv2d(x, weight, None, stride, padding)
-    left_over = size - ((out.shape[2] - 1) * stride - 2 * padding + kernel)
 
     def to_weight() -> object:
         geometry = (None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, [False, True, False])
@@ -74,14 +85,14 @@ def measure(batch_size: int, inputs: int, outputs: int, kernel: int, stride: int
 
     work: list[Callable[[], object]] = [
         lambda: F.conv2d(x, weight, None, stride, padding),
-        lambda: F.conv_transpose2d(out, weight, None, stride, padding, left_over),
+        lambda: transposed_convolution(out, weight, (size, size), (stride, stride), (padding, padding)),
         to_weight,
     ]
     if kernel == stride == 1:
         rows, of_rows = (each.permute(0, 2, 3, 1).flatten(0, 2) for each in (x, out))
         work.append(lambda: of_rows.mT @ rows)
     operations = 2 * out.numel() * inputs * kernel**2
-    return [operations / best(each) / 1e9 for each in work]
+    return operations, [best(each) for each in work]
 
 
 def best(work: Callable[[], object], rounds: int = 7) -> float:
