@@ -39,7 +39,7 @@ def transposed_convolution(
         [N, C, H, W], zero where no patch reached.
     """
     few = weight.shape[1] < _FEW_CHANNELS and x.device.type == "cpu"
-    # The derivatives that a compiler makes of it take longer than those of the other way.
+    # Where a compiler makes the derivatives, nothing is gained.
     differentiated = for_compiler() and torch.is_grad_enabled()
     if few and min(stride) > 1 and dilation == (1, 1) and groups == 1 and not differentiated:
         steps = [-(-(p + whole) // s) for p, whole, s in zip(padding, size, stride, strict=True)]
