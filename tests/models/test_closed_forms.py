@@ -56,7 +56,19 @@ def test_products_are_summed_over_images_and_positions(
     torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
 
 
-def test_sums_of_products_are_differentiated_where_gradients_are_enabled() -> None:
+def test_sums_over_many_values_round_little() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(8, 16, 112, 112, generator=generator).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        variance, mean = variance_and_mean(x)
+        products = channel_products(x, x)[:, 0, 0]
+    exact = x.double()
+    expected = (exact.var((0, 2, 3), correction=0), exact.mean((0, 2, 3)), exact.square().sum((0, 2, 3)))
+    for actual, of_exact in zip((variance, mean, products), expected, strict=True):
+        torch.testing.assert_close(actual.double(), of_exact, rtol=5e-7, atol=0)
+
+
+def test_sums_of_products_are_differentiated() -> None:
     x, y = torch.randn(2, 3, 2, 4, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(channel_products, (x, y))
     assert torch.autograd.gradgradcheck(channel_products, (x, y))
