@@ -96,9 +96,8 @@ class BcosifiedBatchNorm2d(UncenteredBatchNorm2d):
         self._check_input_dim(x)
         if self.training:
             variance, mean, _ = batch_moments(x)
+            self._note(variance)
             with torch.no_grad():
-                self.num_batches_tracked.add_(1)
-                self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
                 self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         else:
             variance, mean = self.running_var, self.running_mean
