@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidance.models.closed_forms import channel_products, for_compiler
+from guidance.models.closed_forms import for_compiler
 from guidance.models.rows import add_to_rows, take_rows
 
 _explaining = False
@@ -93,44 +93,10 @@ class _DynamicScale(torch.autograd.Function):
         x, factor = ctx.saved_tensors
         (gradient,) = gradients
         needs_x, needs_factor = ctx.needs_input_grad
-        of_x = of_factor = None
+        factor_gradient = None
         if needs_factor and not _explaining:
-            of_factor = _products(gradient, x, factor)
-        if needs_x:
-            of_x = channel_scale(gradient, factor) if _explaining else gradient * factor
-        return of_x, of_factor
-
-
-def _products(gradient: Tensor, x: Tensor, factor: Tensor) -> Tensor:
-    """Return the gradient of a factor of ``x``."""
-    if _per_channel(x, factor):
-        return channel_products(gradient, x)
-    return (gradient * x).sum_to_size(factor.shape)
-
-
-def _per_channel(x: Tensor, factor: Tensor) -> bool:
-    return x.ndim == 4 and factor.shape == (x.shape[1], 1, 1)
-
-
-class _ChannelScale(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: Tensor) -> Tensor:
-        ctx.save_for_backward(x, factor)
-        return x * factor
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        x, factor = ctx.saved_tensors
-        (gradient,) = gradients
-        return gradient * factor, channel_products(gradient, x)
-
-
-def channel_scale(x: Tensor, factor: Tensor) -> Tensor:
-    """Return ``x * factor``; if the factor is one of channels, [C, 1, 1], its gradient takes fewer passes."""
-    if not torch.is_grad_enabled() or for_compiler() or not _per_channel(x, factor):
-        return x * factor
-    out: Tensor = _ChannelScale.apply(x, factor)
-    return out
+            factor_gradient = (gradient * x).sum_to_size(factor.shape)
+        return (gradient * factor if needs_x else None), factor_gradient
 
 
 def dynamic_scale(x: Tensor, factor: Tensor) -> Tensor:

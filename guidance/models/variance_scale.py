@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from guidance.models.batch_moments import batch_moments, over_processes
-from guidance.models.closed_forms import channel_products
-from guidance.models.dynamic_factors import channel_scale, explaining
+from guidance.models.dynamic_factors import explaining
 
 
 def variance_scale(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,13 +42,13 @@ class _VarianceScale(torch.autograd.Function):
         of_scaled, of_factor, _ = gradients
         x, weight, factor, mean, inverse = ctx.saved_tensors
         if explaining():
-            return (None if of_scaled is None else channel_scale(of_scaled, factor)), None, None
+            return (None if of_scaled is None else of_scaled * factor), None, None
         if of_scaled is None:
             if of_factor is None:
                 return None, None, None
             total = of_factor[:, 0, 0]
         else:
-            total = channel_products(of_scaled, x)[:, 0, 0]
+            total = (of_scaled * x).sum((0, 2, 3))
             if of_factor is not None:
                 total = total + of_factor[:, 0, 0]
         if torch.is_grad_enabled():

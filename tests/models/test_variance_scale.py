@@ -82,3 +82,16 @@ def test_half_precision_is_scaled_in_float32() -> None:
     exact = half.detach().float().requires_grad_()
     (of_exact,) = torch.autograd.grad(formula(exact, weight, EPS)[0].square().sum(), exact)
     torch.testing.assert_close(of_half.float(), of_exact, rtol=1e-2, atol=1e-2)
+
+
+def test_gradients_over_many_values_round_little() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, gradient = torch.rand(2, 8, 16, 112, 112, generator=generator)
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        of_type = x.to(dtype, memory_format=torch.channels_last).requires_grad_()
+        weight = torch.ones(16, dtype=dtype, requires_grad=True)
+        scaled, *_ = variance_scale(of_type, weight, EPS)
+        results.append(torch.autograd.grad(scaled, (of_type, weight), gradient.to(scaled)))
+    for actual, exact in zip(*results, strict=True):
+        torch.testing.assert_close(actual.double(), exact, rtol=0, atol=1e-6 * float(exact.abs().max()))
