@@ -13,7 +13,7 @@ from time import perf_counter
 
 import torch
 import torch.nn.functional as F
-from interleaved import restart_with_allocator
+from interleaved import at_least_one, restart_with_allocator
 from torch import Tensor, nn
 
 from guidance.models import bcos_resnet
@@ -30,9 +30,9 @@ def main() -> None:
     """Find the kinds of convolutions, then time each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--depth", type=int, default=50, choices=DEPTHS, help="of the ResNet")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch-size", type=at_least_one, default=8)
+    parser.add_argument("--image-size", type=at_least_one, default=224)
+    parser.add_argument("--threads", type=at_least_one, default=1)
     options = parser.parse_args()
     restart_with_allocator()
     torch.set_num_threads(options.threads)

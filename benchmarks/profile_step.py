@@ -11,7 +11,7 @@ from math import prod
 
 import torch
 from guided_step import backward, compiled_loss, guided_loss, random_step
-from interleaved import restart_with_allocator
+from interleaved import at_least_one, restart_with_allocator
 from study_cost import count
 
 from guidance.attribution import BcosContributions, CompiledExplanations
@@ -31,11 +31,11 @@ def main() -> None:
     """Run a few steps, then profile one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--depth", type=int, default=50, choices=DEPTHS, help="of the ResNet")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--batch-size", type=at_least_one, default=8)
+    parser.add_argument("--image-size", type=at_least_one, default=224)
     parser.add_argument("--compile", action="store_true", help="profile the compiled step")
     parser.add_argument("--dtype", choices=("bfloat16",), help="of the explanation; float32 by default")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=at_least_one, default=2)
     options = parser.parse_args()
     restart_with_allocator()
     torch.set_num_threads(options.threads)

@@ -23,10 +23,10 @@ def main() -> None:
     """Compile, count, then time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--depth", type=int, default=50, choices=DEPTHS, help="of the ResNet")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--batch-size", type=at_least_one, default=8)
+    parser.add_argument("--image-size", type=at_least_one, default=224)
     parser.add_argument("--rounds", type=at_least_one, default=5)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=at_least_one, default=1)
     options = parser.parse_args()
     restart_with_allocator()
     torch.set_num_threads(options.threads)
