@@ -1,0 +1,99 @@
+"""What compiles a program: torch's compiler, with 3x3 convolutions on a CPU in a quarter of the products."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from guidance.models import winograd
+
+_FEWEST_CHANNELS = 32
+_FEWEST_TILES = 32
+"""With fewer in a batch, values of the filters are read and written for too little."""
+
+_ANY_NUMBER = 8
+"""Images of a batch of which a program does not know how many it has."""
+
+Pair = Sequence[int]
+
+
+def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
+    """Compile a graph as ``torch.compile(backend="inductor")`` does, by formulas that are equal but for rounding.
+
+    On a CPU, convolutions with 3x3 filters, stride 1 and padding 1, and their gradients are computed by
+    :mod:`guidance.models.winograd` where channels and pixels are many.
+    """
+    from torch._inductor.compile_fx import compile_fx
+    from torch._inductor.decomposition import select_decomp_table
+
+    table = dict(select_decomp_table())
+    table[torch.ops.aten.convolution.default] = _convolution
+    table[torch.ops.aten.convolution_backward.default] = _convolution_backward
+    # Torch keeps what it compiled, and does not look at the formulas.
+    formulas = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    with torch.compiler.config.patch(cache_key_tag=formulas):
+        return compile_fx(graph, inputs, decompositions=table)
+
+
+def _convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    transposed: bool,
+    output_padding: Pair,
+    groups: int,
+) -> Tensor:
+    geometry = stride, padding, dilation, output_padding, groups
+    if bias is not None or not _by_tiles(x, weight, *geometry):
+        return NotImplemented
+    return winograd.convolution(x, winograd.filters(weight), transposed)
+
+
+def _convolution_backward(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias_sizes: Sequence[int] | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    transposed: bool,
+    output_padding: Pair,
+    groups: int,
+    output_mask: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None, None]:
+    geometry = stride, padding, dilation, output_padding, groups
+    of_x, of_weight, of_bias = output_mask
+    if of_bias or not of_x or not _by_tiles(x, weight, *geometry):
+        return NotImplemented
+    values = winograd.filters(weight)
+    if of_weight:
+        return *winograd.gradients(gradient, x, values, transposed), None
+    return winograd.convolution(gradient, values, not transposed), None, None
+
+
+def _by_tiles(
+    x: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    output_padding: Pair,
+    groups: int,
+) -> bool:
+    """Return whether a convolution is one that tiles compute, and faster."""
+    ones = {*stride, *padding, *dilation, groups}
+    if tuple(weight.shape[2:]) != (3, 3) or ones != {1} or any(output_padding):
+        return False
+    if x.device.type != "cpu" or x.dtype not in winograd.DTYPES:
+        return False
+    images = x.shape[0] if isinstance(x.shape[0], int) else _ANY_NUMBER
+    down, right = (-(-side // winograd.TILE) for side in x.shape[2:])
+    return min(weight.shape[:2]) >= _FEWEST_CHANNELS and images * down * right >= _FEWEST_TILES
