@@ -1,7 +1,7 @@
 """What compiles a program: torch's compiler, with 3x3 convolutions on a CPU in a quarter of the products."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ _FEWEST_TILES = 32
 _ANY_NUMBER = 8
 """Images of a batch of which a program does not know how many it has."""
 
+Backend = str | Callable[..., Any]
+"""Of ``torch.compile``: a name, or a function of a graph and its inputs."""
+
 Pair = Sequence[int]
 
 
@@ -30,13 +33,10 @@ def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
     from torch._inductor.compile_fx import compile_fx
     from torch._inductor.decomposition import select_decomp_table
 
-    table = dict(select_decomp_table())
-    table[torch.ops.aten.convolution.default] = _convolution
-    table[torch.ops.aten.convolution_backward.default] = _convolution_backward
     # Torch keeps what it compiled, and does not look at the formulas.
     formulas = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     with torch.compiler.config.patch(cache_key_tag=formulas):
-        return compile_fx(graph, inputs, decompositions=table)
+        return compile_fx(graph, inputs, decompositions={**select_decomp_table(), **FORMULAS})
 
 
 def _convolution(
@@ -53,7 +53,7 @@ def _convolution(
     geometry = stride, padding, dilation, output_padding, groups
     if bias is not None or not _by_tiles(x, weight, *geometry):
         return NotImplemented
-    return winograd.convolution(x, winograd.filters(weight), transposed)
+    return winograd.convolution(x, _values(weight), transposed)
 
 
 def _convolution_backward(
@@ -73,10 +73,16 @@ def _convolution_backward(
     of_x, of_weight, of_bias = output_mask
     if of_bias or not of_x or not _by_tiles(x, weight, *geometry):
         return NotImplemented
-    values = winograd.filters(weight)
+    values = _values(weight)
     if of_weight:
         return *winograd.gradients(gradient, x, values, transposed), None
     return winograd.convolution(gradient, values, not transposed), None, None
+
+
+def _values(weight: Tensor) -> Tensor:
+    winograd.kernels()  # what cannot be compiled is to fail here, and not in the first step
+    values: Tensor = winograd.filters(weight)
+    return values
 
 
 def _by_tiles(
@@ -97,3 +103,10 @@ def _by_tiles(
     images = x.shape[0] if isinstance(x.shape[0], int) else _ANY_NUMBER
     down, right = (-(-side // winograd.TILE) for side in x.shape[2:])
     return min(weight.shape[:2]) >= _FEWEST_CHANNELS and images * down * right >= _FEWEST_TILES
+
+
+FORMULAS = {
+    torch.ops.aten.convolution.default: _convolution,
+    torch.ops.aten.convolution_backward.default: _convolution_backward,
+}
+"""Of operators of torch, each of which declines what it is not for (a table of decompositions)."""

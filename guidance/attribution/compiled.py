@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from guidance.attribution.attributor import Attributor
+from guidance.attribution.backend import Backend, inductor
 from guidance.attribution.bcos import BcosContributions, linear_but_for_factors
 from guidance.attribution.forward_pass import ForwardPass
 from guidance.attribution.pairs import attribute_pairs
@@ -36,10 +37,10 @@ class CompiledExplanations:
     Args:
         attributor: Makes the maps.
         batch_size: Images of a batch of this process, for which programs are made; as many in all processes.
-        backend: Of ``torch.compile``.
+        backend: Of ``torch.compile``: a name, or a function.
     """
 
-    def __init__(self, attributor: Attributor, batch_size: int, backend: str = "inductor") -> None:
+    def __init__(self, attributor: Attributor, batch_size: int, backend: Backend = inductor) -> None:
         self.batch_size = batch_size
         self._attributor = attributor
         self._backend = backend
@@ -156,7 +157,7 @@ class CompiledExplanations:
 class _Evaluation:
     """Two programs: one classifies a batch and records its factors, one explains pairs by them."""
 
-    def __init__(self, attributor: Attributor, backend: str) -> None:
+    def __init__(self, attributor: Attributor, backend: Backend) -> None:
         self._attributor = attributor
         self._backend = backend
         self._record: Program | None = None

@@ -24,6 +24,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
+from guidance.attribution.backend import Backend, inductor
 from guidance.errors import InputError
 from guidance.models.closed_forms import plain_formulas
 
@@ -56,7 +57,7 @@ class Program:
         model: Its parameters and buffers are read at each call, so that they may move or be replaced.
         inputs: Examples, whose values do not matter. Each call's have the same sizes, but for ``varying``.
         name: Of the function, to say what is compiled.
-        backend: Of ``torch.compile``.
+        backend: Of ``torch.compile``: a name, or a function.
         varying: Positions of inputs whose first dimension is the same for all of them, at least 2, and may
             be another one at each call.
     """
@@ -67,7 +68,7 @@ class Program:
         model: nn.Module,
         inputs: Sequence[Tensor],
         name: str,
-        backend: str = "inductor",
+        backend: Backend = inductor,
         varying: Collection[int] = (),
     ) -> None:
         log.info("trainer.compile: compiling %s; this may take minutes", name)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from guidance.attribution import Attributor, BcosContributions, CompiledExplanations, attribute_pairs
+from guidance.attribution.backend import Backend
 from guidance.losses import EnergyLoss
 from guidance.models import BcosConv2d, Classifier, UncenteredBatchNorm2d
 from guidance.models.bcos_classifier import bcos_classifier
@@ -62,7 +63,7 @@ def check_training(
     dtype: torch.dtype = torch.float64,
     rounds: int = 1,
     size: int = 32,
-    backend: str = UNCOMPILED,
+    backend: Backend = UNCOMPILED,
     explanation: str | None = None,
     guided: Sequence[list[int] | None] = (None,) * 3,
 ) -> None:
@@ -100,7 +101,9 @@ def check_training(
     assert not counters["graph_break"]
 
 
-def check_evaluation(model: Classifier, layers: list[str], size: int = 32, backend: str = UNCOMPILED) -> None:
+def check_evaluation(
+    model: Classifier, layers: list[str], size: int = 32, backend: Backend = UNCOMPILED
+) -> None:
     """Maps of any number of pairs are equal, by two programs that are compiled once; no statistics change."""
     model = model.double().eval()
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}

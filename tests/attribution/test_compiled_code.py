@@ -10,6 +10,7 @@ from torch._dynamo.utils import counters
 from torchvision.ops import StochasticDepth
 
 from guidance.attribution import BcosContributions, CompiledExplanations, attribute_pairs
+from guidance.attribution.backend import inductor
 from guidance.models import (
     Classifier,
     bcos_convnext,
@@ -66,11 +67,11 @@ def test_steps_and_pairs_of_every_family(build: Callable[[], Classifier], size: 
 
 
 def test_compiled_code_of_a_tiny_network() -> None:
-    check_training(tiny(), backend="inductor", size=16)
+    check_training(tiny(), backend=inductor, size=16)
 
 
 def test_compiled_code_of_some_images() -> None:
-    check_training(tiny(), backend="inductor", guided=SOME)
+    check_training(tiny(), backend=inductor, guided=SOME)
 
 
 def test_compiled_code_is_the_same_for_any_number_of_images() -> None:
@@ -115,7 +116,7 @@ def test_compiled_code_is_the_same_for_any_number_of_pairs(batch_size: int) -> N
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("layer", ["input", "mid2", "final"])
 def test_compiled_code_of_a_small_network(layer: str, dtype: torch.dtype) -> None:
-    check_training(bcos_small(3, width=8), layer, dtype, backend="inductor")
+    check_training(bcos_small(3, width=8), layer, dtype, backend=inductor)
 
 
 @pytest.mark.slow
@@ -124,14 +125,14 @@ def test_compiled_code_of_a_small_transformer() -> None:
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        check_training(small_vit(), backend="inductor")
+        check_training(small_vit(), backend=inductor)
     finally:
         torch.set_default_dtype(default)
 
 
 @pytest.mark.slow
 def test_compiled_code_of_pairs() -> None:
-    check_evaluation(bcos_small(3, width=8), ["input", "final"], backend="inductor")
+    check_evaluation(bcos_small(3, width=8), ["input", "final"], backend=inductor)
 
 
 def test_little_is_kept_for_the_backward_pass() -> None:

@@ -1,0 +1,176 @@
+"""Which convolutions of a program are computed by tiles, and that programs of them are equal to the explanation."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.aot_autograd import make_boxed_func
+from torch._functorch.partitioners import min_cut_rematerialization_partition
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from guidance.attribution.backend import FORMULAS, inductor
+from guidance.models import BcosConv2d, Classifier, UncenteredBatchNorm2d, winograd
+from guidance.models.bcos_classifier import bcos_classifier
+from tests.attribution.compiled_checks import SOME, check_evaluation, check_training
+
+TILED = torch.ops.guidance.winograd_convolution.default
+TILED_GRADIENTS = torch.ops.guidance.winograd_gradients.default
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+    torch.compiler.reset()
+
+
+def _as_it_is(graph: GraphModule, inputs: Any) -> Any:
+    return make_boxed_func(graph)
+
+
+# The formulas in the graph of a compiled program, without the code that takes so long to make.
+TILES_UNCOMPILED = aot_autograd(
+    fw_compiler=_as_it_is, decompositions=FORMULAS, partition_fn=min_cut_rematerialization_partition
+)
+
+
+def network() -> Classifier:
+    """Of 32 channels in the middle, with maps of 16 x 16 from images of 32 x 32."""
+    layers = nn.Sequential(
+        BcosConv2d(6, 32, 3, stride=2, padding=1),
+        UncenteredBatchNorm2d(32),
+        BcosConv2d(32, 40, 3, padding=1),
+        UncenteredBatchNorm2d(40),
+        BcosConv2d(40, 3, b=1.5),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    return bcos_classifier(layers, 3, {"mid1": "0", "final": "3"})
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Kernels that are called."""
+    found: list[str] = []
+    call = winograd._call
+
+    def noting(name: str, *args: Any, **kwargs: Any) -> None:
+        found.append(name)
+        call(name, *args, **kwargs)
+
+    monkeypatch.setattr(winograd, "_call", noting)
+    return found
+
+
+def test_steps(calls: list[str]) -> None:
+    check_training(network(), backend=TILES_UNCOMPILED)
+    # Forward, explanation, and the gradients of both, in each of three steps.
+    assert calls.count("pixels") == 3 * 4
+    assert calls.count("gradients_of_filters") == 3 * 2
+    # Values of the filters are computed once for all four.
+    assert calls.count("values_of_filters") == 3
+
+
+def test_steps_of_some_images(calls: list[str]) -> None:
+    check_training(network(), backend=TILES_UNCOMPILED, guided=SOME)
+    assert calls.count("pixels") == len(SOME) * 4
+
+
+def test_float32_steps(calls: list[str]) -> None:
+    check_training(network(), dtype=torch.float32, backend=TILES_UNCOMPILED)
+    assert calls
+
+
+def test_pairs(calls: list[str]) -> None:
+    check_evaluation(network(), ["input", "final"], backend=TILES_UNCOMPILED)
+    assert calls
+
+
+def test_compiled_code(calls: list[str]) -> None:
+    check_training(network(), backend=inductor)
+    assert calls.count("pixels") == 3 * 4
+    assert calls.count("values_of_filters") == 3
+
+
+def test_frozen_filters(calls: list[str]) -> None:
+    """The gradient of the input alone."""
+    x, weight = torch.randn(2, 32, 16, 16, requires_grad=True), torch.randn(32, 32, 3, 3)
+
+    def frozen(x: Tensor) -> Tensor:
+        return F.conv2d(x, weight, padding=1)
+
+    compiled = torch.compile(frozen, backend=TILES_UNCOMPILED)
+    found, expected = (torch.autograd.grad(f(x).square().sum(), x)[0] for f in (compiled, frozen))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-2)
+    assert calls.count("pixels") == 2
+    assert "gradients_of_filters" not in calls
+
+
+def targets(function: Callable[..., Any], x: Tensor, weight: Tensor, mode: str = "fake") -> set[object]:
+    graph = make_fx(function, decomposition_table=FORMULAS, tracing_mode=mode)(x, weight)
+    return {node.target for node in graph.graph.nodes if node.op == "call_function"}
+
+
+def tensors(
+    images: int = 2, inputs: int = 32, outputs: int = 32, size: int = 16, kernel: int = 3
+) -> tuple[Tensor, Tensor]:
+    return torch.randn(images, inputs, size, size), torch.randn(outputs, inputs, kernel, kernel)
+
+
+convolve = partial(F.conv2d, padding=1)
+
+
+def test_what_tiles_are_for() -> None:
+    assert TILED in targets(convolve, *tensors())
+    assert TILED in targets(partial(F.conv_transpose2d, padding=1), *tensors())
+    assert TILED in targets(convolve, *(each.double() for each in tensors()))
+    assert TILED in targets(convolve, *tensors(), mode="symbolic")
+
+
+OTHERS: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
+    "stride": (partial(F.conv2d, padding=1, stride=2), tensors(size=32)),
+    "no padding": (F.conv2d, tensors()),
+    "dilation": (partial(F.conv2d, padding=2, dilation=2), tensors()),
+    "groups": (partial(F.conv2d, padding=1, groups=2), (tensors()[0], torch.randn(64, 16, 3, 3))),
+    "bias": (lambda x, weight: convolve(x, weight, weight.sum((1, 2, 3))), tensors()),
+    "other filters": (partial(F.conv2d, padding=1), tensors(kernel=1)),
+    "output padding": (
+        partial(F.conv_transpose2d, padding=1, stride=2, output_padding=1),
+        tensors(size=16),
+    ),
+    "few channels": (convolve, tensors(inputs=31)),
+    "few channels to write to": (convolve, tensors(outputs=31)),
+    "few pixels": (convolve, tensors(images=7, size=8)),
+    "bfloat16": (convolve, tuple(each.bfloat16() for each in tensors())),
+    "one dimension": (partial(F.conv1d, padding=1), (torch.randn(8, 32, 99), torch.randn(32, 32, 3))),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_tiles_are_not_for(name: str) -> None:
+    function, arguments = OTHERS[name]
+
+    def with_gradients(x: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+        x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+        out = function(x, weight)
+        return out, *torch.autograd.grad(out.sum(), (x, weight))
+
+    found = targets(with_gradients, *arguments)
+    assert torch.ops.aten.convolution.default in found
+    assert torch.ops.aten.convolution_backward.default in found
+    assert not {TILED, TILED_GRADIENTS} & found
+
+
+def test_filters_alone_are_left_to_torch() -> None:
+    def gradient(x: Tensor, weight: Tensor) -> Tensor:
+        weight = weight.detach().requires_grad_()
+        return torch.autograd.grad(convolve(x, weight).sum(), weight)[0]
+
+    found = targets(gradient, *tensors())
+    assert torch.ops.aten.convolution_backward.default in found
+    assert TILED_GRADIENTS not in found

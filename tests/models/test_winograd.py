@@ -1,0 +1,128 @@
+"""Winograd's 3x3 convolutions against torch's: values, gradients and rounding."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from guidance.models import winograd
+
+# Images; channels of input and output, which fill vectors of 8 numbers or do not; height and width.
+GEOMETRIES = [
+    (1, 1, 1, 1, 1),
+    (2, 3, 5, 1, 7),
+    (1, 8, 16, 4, 4),
+    (3, 17, 9, 5, 4),
+    (2, 24, 7, 7, 14),
+    (1, 5, 8, 13, 6),
+]
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_convolution(geometry: tuple[int, ...], channels_last: bool) -> None:
+    x, weight, _ = tensors(*geometry, channels_last=channels_last)
+    found = winograd.convolution(x, winograd.filters(weight), False)
+    assert_equal(found, F.conv2d(x, weight, padding=1))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_transposed_convolution(geometry: tuple[int, ...]) -> None:
+    _, weight, x = tensors(*geometry)
+    found = winograd.convolution(x, winograd.filters(weight), True)
+    assert_equal(found, F.conv_transpose2d(x, weight, padding=1))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("transposed", [True, False])
+def test_gradients(geometry: tuple[int, ...], transposed: bool) -> None:
+    x, weight, gradient = tensors(*geometry)
+    if transposed:
+        x, gradient = gradient, x
+    x.requires_grad_()
+    weight.requires_grad_()
+    out = F.conv_transpose2d(x, weight, padding=1) if transposed else F.conv2d(x, weight, padding=1)
+    expected = torch.autograd.grad(out, (x, weight), gradient)
+    with torch.no_grad():
+        found = winograd.gradients(gradient, x, winograd.filters(weight), transposed)
+    for each, of_torch in zip(found, expected, strict=True):
+        assert_equal(each, of_torch)
+
+
+def test_by_hand() -> None:
+    """One pixel sees the middle of the filter alone; the filter's values are products of polynomials'."""
+    weight = torch.arange(1.0, 10.0).view(1, 1, 3, 3)
+    pixel = winograd.convolution(torch.full((1, 1, 1, 1), 2.0), winograd.filters(weight), False)
+    assert pixel.item() == pytest.approx(10, rel=1e-6)
+    values = winograd.filters(weight).view(6, 6)
+    assert values[0, 0] == 1  # at (0, 0)
+    assert values[5, 5] == 9  # at infinity
+    # At the root of 2, divided by it: (1 / r, 1, r) for rows and columns.
+    at_root = torch.tensor([math.sqrt(0.5), 1, math.sqrt(2)])
+    torch.testing.assert_close(values[1, 1], at_root @ weight[0, 0] @ at_root)
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+def test_rounding(transposed: bool) -> None:
+    """Of float32: less than 2.5 times that of torch's convolutions, and of its gradients."""
+    x, weight, gradient = (each.float() for each in tensors(2, 64, 64, 28, 28))
+
+    def both(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
+        x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+        out = F.conv_transpose2d(x, weight, padding=1) if transposed else F.conv2d(x, weight, padding=1)
+        return out, *torch.autograd.grad(out, (x, weight), gradient)
+
+    values = winograd.filters(weight)
+    tiled = winograd.convolution(x, values, transposed), *winograd.gradients(gradient, x, values, transposed)
+    exact = both(x.double(), weight.double(), gradient.double())
+    for ours, theirs, value in zip(tiled, both(x, weight, gradient), exact, strict=True):
+        assert (ours - value).norm() < 2.5 * (theirs - value).norm()
+        assert (ours - value).norm() < 2e-6 * value.norm()
+
+
+@pytest.mark.parametrize("dtype", winograd.DTYPES)
+@pytest.mark.parametrize("transposed", [True, False])
+def test_operators_are_what_a_compiler_is_told(dtype: torch.dtype, transposed: bool) -> None:
+    x, weight, gradient = (each.to(dtype) for each in tensors(2, 9, 9, 5, 6))
+    values = winograd.filters(weight)
+    torch.library.opcheck(winograd.filters, (weight,))
+    torch.library.opcheck(winograd.convolution, (x, values, transposed))
+    torch.library.opcheck(winograd.gradients, (gradient, x, values, transposed))
+
+
+def test_threads_change_nothing() -> None:
+    x, weight, gradient = tensors(3, 20, 20, 9, 9)
+    values = winograd.filters(weight)
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            found.append(winograd.gradients(gradient, x, values, False))
+    finally:
+        torch.set_num_threads(threads)
+    for one, several in zip(*found, strict=True):
+        assert_equal(one, several)
+
+
+def tensors(
+    images: int, channels: int, outputs: int, height: int, width: int, channels_last: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return an input, filters, and a gradient of the output, in float64."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    x = torch.randn(images, channels, height, width, dtype=torch.float64).to(memory_format=layout)
+    weight = torch.randn(outputs, channels, 3, 3, dtype=torch.float64).to(memory_format=layout)
+    gradient = torch.randn(images, outputs, height, width, dtype=torch.float64).to(memory_format=layout)
+    return x, weight, gradient
+
+
+def assert_equal(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12 * float(expected.abs().max()))
