@@ -184,7 +184,7 @@ def check_compiled(
     """Compare the gradients of a compiled step and of ours with ours in float64; leave the model as it was.
 
     Raises:
-        AssertionError: If float32 throughout is further from it than twice as far as ours.
+        AssertionError: If float32 throughout is more than three times as far from it as ours, in norm.
     """
     state = {name: value.clone() for name, value in model.state_dict().items()}
     exact = (step[0].double(), step[1].double(), *step[2:])
@@ -197,18 +197,12 @@ def check_compiled(
         backward(model, loss)
         found.append([p.grad.double().clone() for p in model.parameters() if p.grad is not None])
         model.float().load_state_dict(state)
-    ours, theirs = (
-        max(
-            float((gradient - other).abs().max() / other.abs().max())
-            for gradient, other in zip(gradients, found[0], strict=True)
-        )
-        for gradients in found[1:]
-    )
-    expected, gradient = (torch.cat([one.flatten() for one in found[k]]) for k in (0, 2))
-    cosine = float(F.cosine_similarity(expected, gradient, dim=0))
-    print(f"{name}: gradients to {theirs:.0e} of the largest (not compiled {ours:.0e}), cosine {cosine:.7f}")
-    if "bfloat16" not in name and not theirs < 2 * ours + 1e-4:
-        raise AssertionError(f"gradients are off by {theirs} compiled, by {ours} not compiled")
+    expected, ours, theirs = (torch.cat([one.flatten() for one in each]) for each in found)
+    error, compiled_error = (float((each - expected).norm() / expected.norm()) for each in (ours, theirs))
+    cosine = float(F.cosine_similarity(expected, theirs, dim=0))
+    print(f"{name}: gradients to {compiled_error:.1e} (not compiled {error:.1e}), cosine {cosine:.7f}")
+    if "bfloat16" not in name and not compiled_error < 3 * error + 1e-6:
+        raise AssertionError(f"gradients are off by {compiled_error} compiled, by {error} not compiled")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.fx import GraphModule
 
 from guidance.models import winograd
@@ -25,7 +26,7 @@ Pair = Sequence[int]
 
 
 def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
-    """Compile a graph as ``torch.compile(backend="inductor")`` does, by formulas that are equal but for rounding.
+    """Compile a graph as ``torch.compile(backend="inductor")`` does, equal but for rounding.
 
     On a CPU, convolutions with 3x3 filters, stride 1 and padding 1, and their gradients are computed by
     :mod:`guidance.models.winograd` where channels and pixels are many.
@@ -105,7 +106,7 @@ def _by_tiles(
     return min(weight.shape[:2]) >= _FEWEST_CHANNELS and images * down * right >= _FEWEST_TILES
 
 
-FORMULAS = {
+FORMULAS: dict[OpOverload[..., Any], Callable[..., Any]] = {
     torch.ops.aten.convolution.default: _convolution,
     torch.ops.aten.convolution_backward.default: _convolution_backward,
 }

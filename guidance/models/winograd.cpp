@@ -102,8 +102,8 @@ inline void copy(void* to, const void* from, size_t bytes) {
 
 // x [images, height, width, channels] to values [36, tiles, channels].
 template <typename T, typename Matrix>
-void tiles(const T* x, T* values, int64_t images, int64_t height, int64_t width, int64_t channels, int64_t padding,
-           bool back, int threads) {
+void tiles(const T* x, T* values, int64_t stride, int64_t images, int64_t height, int64_t width, int64_t channels,
+           int64_t padding, bool back, int threads) {
   typedef typename Vector<T>::type V;
   constexpr int size = Matrix::size, block = Vector<T>::size;
   const int64_t down = (height + TILE - 1) / TILE, right = (width + TILE - 1) / TILE;
@@ -125,7 +125,7 @@ void tiles(const T* x, T* values, int64_t images, int64_t height, int64_t width,
       }
       both_sides<Straight<Matrix>, VALUES, size, T>(out, pixels);
       for (int k = 0; k < VALUES * VALUES; ++k) {
-        T* to = values + (place(k, back) * count + tile) * channels + channel;
+        T* to = values + place(k, back) * stride + tile * channels + channel;
         copy(to, &out[k], bytes);
       }
     }
@@ -134,8 +134,8 @@ void tiles(const T* x, T* values, int64_t images, int64_t height, int64_t width,
 
 // values [36, tiles, channels] to y [images, height, width, channels].
 template <typename T>
-void pixels(const T* values, T* y, int64_t images, int64_t height, int64_t width, int64_t channels, bool back,
-            int threads) {
+void pixels(const T* values, int64_t stride, T* y, int64_t images, int64_t height, int64_t width, int64_t channels,
+            bool back, int threads) {
   typedef typename Vector<T>::type V;
   constexpr int block = Vector<T>::size;
   const int64_t down = (height + TILE - 1) / TILE, right = (width + TILE - 1) / TILE;
@@ -148,7 +148,7 @@ void pixels(const T* values, T* y, int64_t images, int64_t height, int64_t width
       const size_t bytes = sizeof(T) * std::min<int64_t>(block, channels - channel);
       V in[VALUES * VALUES] = {}, out[TILE * TILE];
       for (int k = 0; k < VALUES * VALUES; ++k) {
-        const T* from = values + (place(k, back) * count + tile) * channels + channel;
+        const T* from = values + place(k, back) * stride + tile * channels + channel;
         copy(&in[k], from, bytes);
       }
       both_sides<Turned<FromOutput>, TILE, VALUES, T>(out, in);
@@ -164,39 +164,39 @@ void pixels(const T* values, T* y, int64_t images, int64_t height, int64_t width
 
 // in [columns * columns, count] to out [rows * rows, count]: filters to their values, or gradients back.
 template <typename T, typename Matrix, int rows, int columns>
-void filters(const T* in, T* out, int64_t count, int threads) {
+void filters(const T* in, int64_t in_stride, T* out, int64_t out_stride, int64_t count, int threads) {
   typedef typename Vector<T>::type V;
   constexpr int block = Vector<T>::size;
 #pragma omp parallel for num_threads(threads)
   for (int64_t first = 0; first < count; first += block) {
     const size_t bytes = sizeof(T) * std::min<int64_t>(block, count - first);
     V from[columns * columns] = {}, to[rows * rows];
-    for (int k = 0; k < columns * columns; ++k) copy(&from[k], in + k * count + first, bytes);
+    for (int k = 0; k < columns * columns; ++k) copy(&from[k], in + k * in_stride + first, bytes);
     both_sides<Matrix, rows, columns, T>(to, from);
-    for (int k = 0; k < rows * rows; ++k) copy(out + k * count + first, &to[k], bytes);
+    for (int k = 0; k < rows * rows; ++k) copy(out + k * out_stride + first, &to[k], bytes);
   }
 }
 
 }  // namespace
 
-#define EXPORTED(T)                                                                                                 \
-  extern "C" void tiles_of_input_##T(const T* x, T* values, int64_t images, int64_t height, int64_t width,         \
-                                     int64_t channels, int back, int threads) {                                    \
-    tiles<T, FromInput>(x, values, images, height, width, channels, 1, back, threads);                             \
-  }                                                                                                                \
-  extern "C" void tiles_of_output_##T(const T* x, T* values, int64_t images, int64_t height, int64_t width,        \
-                                      int64_t channels, int back, int threads) {                                   \
-    tiles<T, FromOutput>(x, values, images, height, width, channels, 0, back, threads);                            \
-  }                                                                                                                \
-  extern "C" void pixels_##T(const T* values, T* y, int64_t images, int64_t height, int64_t width,                 \
-                             int64_t channels, int back, int threads) {                                            \
-    pixels<T>(values, y, images, height, width, channels, back, threads);                                          \
-  }                                                                                                                \
-  extern "C" void values_of_filters_##T(const T* in, T* out, int64_t count, int threads) {                         \
-    filters<T, Straight<FromFilter>, VALUES, 3>(in, out, count, threads);                                          \
-  }                                                                                                                \
-  extern "C" void gradients_of_filters_##T(const T* in, T* out, int64_t count, int threads) {                      \
-    filters<T, Turned<FromFilter>, 3, VALUES>(in, out, count, threads);                                            \
+#define EXPORTED(T)                                                                                                \
+  extern "C" void tiles_of_input_##T(const T* x, T* values, int64_t stride, int64_t images, int64_t height,       \
+                                     int64_t width, int64_t channels, int back, int threads) {                    \
+    tiles<T, FromInput>(x, values, stride, images, height, width, channels, 1, back, threads);                    \
+  }                                                                                                               \
+  extern "C" void tiles_of_output_##T(const T* x, T* values, int64_t stride, int64_t images, int64_t height,      \
+                                      int64_t width, int64_t channels, int back, int threads) {                   \
+    tiles<T, FromOutput>(x, values, stride, images, height, width, channels, 0, back, threads);                   \
+  }                                                                                                               \
+  extern "C" void pixels_##T(const T* values, T* y, int64_t stride, int64_t images, int64_t height,               \
+                             int64_t width, int64_t channels, int back, int threads) {                            \
+    pixels<T>(values, stride, y, images, height, width, channels, back, threads);                                 \
+  }                                                                                                               \
+  extern "C" void values_of_filters_##T(const T* taps, T* values, int64_t stride, int64_t count, int threads) {   \
+    filters<T, Straight<FromFilter>, VALUES, 3>(taps, count, values, stride, count, threads);                     \
+  }                                                                                                               \
+  extern "C" void gradients_of_filters_##T(const T* values, T* taps, int64_t stride, int64_t count, int threads) { \
+    filters<T, Turned<FromFilter>, 3, VALUES>(values, stride, taps, count, count, threads);                       \
   }
 
 EXPORTED(float)

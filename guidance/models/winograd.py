@@ -1,9 +1,9 @@
 """3x3 convolutions in a quarter of the products: Winograd's minimal filtering F(4x4, 3x3), on a CPU.
 
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016). A tile of 4x4 pixels of an
-output depends on 6x6 of the input. Rows and columns are taken for coefficients of polynomials, and polynomials
-are multiplied by their values at six points: 36 products for a tile where there were 144. What is left are
-sums with constant coefficients (``winograd.cpp``, compiled when first used), before and after the products.
+output depends on 6x6 of the input. Rows and columns are taken for coefficients of polynomials, which are
+multiplied by their values at six points: 36 products for a tile where there were 144. What is left are sums
+with constant coefficients (``winograd.cpp``, compiled when first used), before and after the products.
 
 The points are 0, infinity, and the square roots of 2 and of 1/2 with both signs. Their inverses are the same
 points, so that a filter turned around, which a transposed convolution takes, has the filter's own values in
@@ -24,6 +24,7 @@ TILE = 4
 """Height and width of the tiles of an output."""
 
 _VALUES = 36
+_APART = 16
 _NAMES = {torch.float32: "float", torch.float64: "double"}
 
 DTYPES = tuple(_NAMES)
@@ -51,8 +52,8 @@ def filters(weight: Tensor) -> Tensor:
         [36, C', C].
     """
     taps = weight.permute(2, 3, 0, 1).contiguous()
-    values = weight.new_empty(_VALUES, *weight.shape[:2])
-    _call("values_of_filters", taps, values, weight.shape[0] * weight.shape[1])
+    values = _room(weight, *weight.shape[:2])
+    _call("values_of_filters", taps, values, values.stride(0), values[0].numel())
     return values
 
 
@@ -97,13 +98,13 @@ def gradients(gradient: Tensor, x: Tensor, values: Tensor, transposed: bool) -> 
         of_x = _pixels(_tiles("tiles_of_input", gradient, True) @ values, x, True)
         of_values = _tiles("tiles_of_output", gradient).mT @ _tiles("tiles_of_input", x)
     taps = values.new_empty(3, 3, *values.shape[1:])
-    _call("gradients_of_filters", of_values, taps, taps[0, 0].numel())
+    _call("gradients_of_filters", of_values, taps, of_values.stride(0), taps[0, 0].numel())
     return of_x, taps.permute(2, 3, 0, 1).contiguous()
 
 
 @filters.register_fake
 def _(weight: Tensor) -> Tensor:
-    return weight.new_empty(_VALUES, *weight.shape[:2])
+    return _room(weight, *weight.shape[:2])
 
 
 @convolution.register_fake
@@ -119,8 +120,8 @@ def _(gradient: Tensor, x: Tensor, values: Tensor, transposed: bool) -> tuple[Te
 def _tiles(kernel: str, x: Tensor, back: bool = False) -> Tensor:
     """Return the values of tiles of x [N, C, H, W], one every 4 pixels, [36, tiles, C]."""
     images, channels, height, width = x.shape
-    values = x.new_empty(_VALUES, images * -(-height // TILE) * -(-width // TILE), channels)
-    _call(kernel, x, values, images, height, width, channels, back=back)
+    values = _room(x, images * -(-height // TILE) * -(-width // TILE), channels)
+    _call(kernel, x, values, values.stride(0), images, height, width, channels, back=back)
     return values
 
 
@@ -128,8 +129,17 @@ def _pixels(values: Tensor, like: Tensor, back: bool = False) -> Tensor:
     """Return the output of values [36, tiles, C], [N, C, H, W] of as many images and pixels as ``like``."""
     channels = values.shape[2]
     out = _empty(like, channels)
-    _call("pixels", values, out, len(like), *like.shape[2:], channels, back=back)
+    _call("pixels", values, out, values.stride(0), len(like), *like.shape[2:], channels, back=back)
     return out
+
+
+def _room(like: Tensor, rows: int, columns: int) -> Tensor:
+    """Return memory for values [36, rows, columns].
+
+    A vector's room is left between points: what is a power of two apart would share few lines of the cache.
+    """
+    room = like.new_empty(_VALUES, rows * columns + _APART)
+    return room[:, : rows * columns].unflatten(1, (rows, columns))
 
 
 def _empty(like: Tensor, channels: int) -> Tensor:

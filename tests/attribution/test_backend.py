@@ -1,8 +1,8 @@
-"""Which convolutions of a program are computed by tiles, and that programs of them are equal to the explanation."""
+"""Which convolutions of a program are computed by tiles, and that explanations stay what they are."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -18,6 +18,8 @@ from guidance.attribution.backend import FORMULAS, inductor
 from guidance.models import BcosConv2d, Classifier, UncenteredBatchNorm2d, winograd
 from guidance.models.bcos_classifier import bcos_classifier
 from tests.attribution.compiled_checks import SOME, check_evaluation, check_training
+
+Mode = Literal["fake", "symbolic"]
 
 TILED = torch.ops.guidance.winograd_convolution.default
 TILED_GRADIENTS = torch.ops.guidance.winograd_gradients.default
@@ -111,7 +113,7 @@ def test_frozen_filters(calls: list[str]) -> None:
     assert "gradients_of_filters" not in calls
 
 
-def targets(function: Callable[..., Any], x: Tensor, weight: Tensor, mode: str = "fake") -> set[object]:
+def targets(function: Callable[..., Any], x: Tensor, weight: Tensor, mode: Mode = "fake") -> set[object]:
     graph = make_fx(function, decomposition_table=FORMULAS, tracing_mode=mode)(x, weight)
     return {node.target for node in graph.graph.nodes if node.op == "call_function"}
 
@@ -128,7 +130,8 @@ convolve = partial(F.conv2d, padding=1)
 def test_what_tiles_are_for() -> None:
     assert TILED in targets(convolve, *tensors())
     assert TILED in targets(partial(F.conv_transpose2d, padding=1), *tensors())
-    assert TILED in targets(convolve, *(each.double() for each in tensors()))
+    x, weight = tensors()
+    assert TILED in targets(convolve, x.double(), weight.double())
     assert TILED in targets(convolve, *tensors(), mode="symbolic")
 
 
@@ -146,7 +149,7 @@ OTHERS: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
     "few channels": (convolve, tensors(inputs=31)),
     "few channels to write to": (convolve, tensors(outputs=31)),
     "few pixels": (convolve, tensors(images=7, size=8)),
-    "bfloat16": (convolve, tuple(each.bfloat16() for each in tensors())),
+    "bfloat16": (convolve, (tensors()[0].bfloat16(), tensors()[1].bfloat16())),
     "one dimension": (partial(F.conv1d, padding=1), (torch.randn(8, 32, 99), torch.randn(32, 32, 3))),
 }
 
