@@ -36,7 +36,7 @@ def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
 
     # Torch keeps what it compiled, and does not look at the formulas.
     formulas = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    with torch.compiler.config.patch(cache_key_tag=formulas):
+    with torch.compiler.config.patch(cache_key_tag=formulas):  # type: ignore[attr-defined]
         return compile_fx(graph, inputs, decompositions={**select_decomp_table(), **FORMULAS})
 
 
@@ -50,7 +50,7 @@ def _convolution(
     transposed: bool,
     output_padding: Pair,
     groups: int,
-) -> Tensor:
+) -> Any:
     geometry = stride, padding, dilation, output_padding, groups
     if bias is not None or not _by_tiles(x, weight, *geometry):
         return NotImplemented
@@ -69,13 +69,13 @@ def _convolution_backward(
     output_padding: Pair,
     groups: int,
     output_mask: Sequence[bool],
-) -> tuple[Tensor | None, Tensor | None, None]:
+) -> Any:
     geometry = stride, padding, dilation, output_padding, groups
-    of_x, of_weight, of_bias = output_mask
-    if of_bias or not of_x or not _by_tiles(x, weight, *geometry):
+    wants_x, wants_weight, wants_bias = output_mask
+    if wants_bias or not wants_x or not _by_tiles(x, weight, *geometry):
         return NotImplemented
     values = _values(weight)
-    if of_weight:
+    if wants_weight:
         return *winograd.gradients(gradient, x, values, transposed), None
     return winograd.convolution(gradient, values, not transposed), None, None
 
@@ -99,7 +99,7 @@ def _by_tiles(
     ones = {*stride, *padding, *dilation, groups}
     if tuple(weight.shape[2:]) != (3, 3) or ones != {1} or any(output_padding):
         return False
-    if x.device.type != "cpu" or x.dtype not in winograd.DTYPES:
+    if x.device.type != "cpu" or x.dtype not in winograd.DTYPES or not winograd.AVAILABLE:
         return False
     images = x.shape[0] if isinstance(x.shape[0], int) else _ANY_NUMBER
     down, right = (-(-side // winograd.TILE) for side in x.shape[2:])

@@ -14,6 +14,7 @@ derivatives but :func:`gradients`.
 """
 
 import ctypes
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +30,9 @@ _NAMES = {torch.float32: "float", torch.float64: "double"}
 
 DTYPES = tuple(_NAMES)
 """What the operators take."""
+
+AVAILABLE = sys.platform != "win32"
+"""Whether they can be compiled: the compiler that torch takes on Windows has other vectors."""
 
 
 @cache
@@ -139,7 +143,8 @@ def _room(like: Tensor, rows: int, columns: int) -> Tensor:
     A vector's room is left between points: what is a power of two apart would share few lines of the cache.
     """
     room = like.new_empty(_VALUES, rows * columns + _APART)
-    return room[:, : rows * columns].unflatten(1, (rows, columns))
+    values: Tensor = room[:, : rows * columns].unflatten(1, (rows, columns))
+    return values
 
 
 def _empty(like: Tensor, channels: int) -> Tensor:

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import pytest
 import torch
 import torch.nn.functional as F
+from functorch.compile import make_boxed_func  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch._dynamo.backends.common import aot_autograd
-from torch._functorch.aot_autograd import make_boxed_func
 from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx

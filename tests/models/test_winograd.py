@@ -28,7 +28,7 @@ def seeded() -> None:
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_convolution(geometry: tuple[int, ...], channels_last: bool) -> None:
-    x, weight, _ = tensors(*geometry, channels_last=channels_last)
+    x, weight, _ = tensors(geometry, channels_last=channels_last)
     found = winograd.convolution(x, winograd.filters(weight), False)
     assert_equal(found, F.conv2d(x, weight, padding=1))
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -36,7 +36,7 @@ def test_convolution(geometry: tuple[int, ...], channels_last: bool) -> None:
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_transposed_convolution(geometry: tuple[int, ...]) -> None:
-    _, weight, x = tensors(*geometry)
+    _, weight, x = tensors(geometry)
     found = winograd.convolution(x, winograd.filters(weight), True)
     assert_equal(found, F.conv_transpose2d(x, weight, padding=1))
 
@@ -44,7 +44,7 @@ def test_transposed_convolution(geometry: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("transposed", [True, False])
 def test_gradients(geometry: tuple[int, ...], transposed: bool) -> None:
-    x, weight, gradient = tensors(*geometry)
+    x, weight, gradient = tensors(geometry)
     if transposed:
         x, gradient = gradient, x
     x.requires_grad_()
@@ -73,7 +73,7 @@ def test_by_hand() -> None:
 @pytest.mark.parametrize("transposed", [True, False])
 def test_rounding(transposed: bool) -> None:
     """Of float32: less than 2.5 times that of torch's convolutions, and of its gradients."""
-    x, weight, gradient = (each.float() for each in tensors(2, 64, 64, 28, 28))
+    x, weight, gradient = (each.float() for each in tensors((2, 64, 64, 28, 28)))
 
     def both(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
         x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
@@ -91,7 +91,7 @@ def test_rounding(transposed: bool) -> None:
 @pytest.mark.parametrize("dtype", winograd.DTYPES)
 @pytest.mark.parametrize("transposed", [True, False])
 def test_operators_are_what_a_compiler_is_told(dtype: torch.dtype, transposed: bool) -> None:
-    x, weight, gradient = (each.to(dtype) for each in tensors(2, 9, 9, 5, 6))
+    x, weight, gradient = (each.to(dtype) for each in tensors((2, 9, 9, 5, 6)))
     values = winograd.filters(weight)
     torch.library.opcheck(winograd.filters, (weight,))
     torch.library.opcheck(winograd.convolution, (x, values, transposed))
@@ -99,7 +99,7 @@ def test_operators_are_what_a_compiler_is_told(dtype: torch.dtype, transposed: b
 
 
 def test_threads_change_nothing() -> None:
-    x, weight, gradient = tensors(3, 20, 20, 9, 9)
+    x, weight, gradient = tensors((3, 20, 20, 9, 9))
     values = winograd.filters(weight)
     threads = torch.get_num_threads()
     found = []
@@ -113,10 +113,9 @@ def test_threads_change_nothing() -> None:
         assert_equal(one, several)
 
 
-def tensors(
-    images: int, channels: int, outputs: int, height: int, width: int, channels_last: bool = True
-) -> tuple[Tensor, Tensor, Tensor]:
+def tensors(geometry: tuple[int, ...], channels_last: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """Return an input, filters, and a gradient of the output, in float64."""
+    images, channels, outputs, height, width = geometry
     layout = torch.channels_last if channels_last else torch.contiguous_format
     x = torch.randn(images, channels, height, width, dtype=torch.float64).to(memory_format=layout)
     weight = torch.randn(outputs, channels, 3, 3, dtype=torch.float64).to(memory_format=layout)
