@@ -14,7 +14,7 @@ from guidance.models import winograd
 
 _FEWEST_CHANNELS = 32
 _FEWEST_TILES = 32
-"""With fewer in a batch, values of the filters are read and written for too little."""
+"""With fewer in a batch, values of the filters are read and written for too little gain."""
 
 _ANY_NUMBER = 8
 """Images of a batch of which a program does not know how many it has."""
@@ -34,6 +34,8 @@ def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
     from torch._inductor.compile_fx import compile_fx
     from torch._inductor.decomposition import select_decomp_table
 
+    if any(isinstance(each, Tensor) and each.device.type != "cpu" for each in inputs):
+        return compile_fx(graph, inputs)
     # Torch keeps what it compiled, and does not look at the formulas.
     formulas = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     with torch.compiler.config.patch(cache_key_tag=formulas):  # type: ignore[attr-defined]
@@ -99,7 +101,7 @@ def _by_tiles(
     ones = {*stride, *padding, *dilation, groups}
     if tuple(weight.shape[2:]) != (3, 3) or ones != {1} or any(output_padding):
         return False
-    if x.device.type != "cpu" or x.dtype not in winograd.DTYPES or not winograd.AVAILABLE:
+    if x.dtype not in winograd.DTYPES or not winograd.AVAILABLE:
         return False
     images = x.shape[0] if isinstance(x.shape[0], int) else _ANY_NUMBER
     down, right = (-(-side // winograd.TILE) for side in x.shape[2:])
@@ -110,4 +112,4 @@ FORMULAS: dict[OpOverload[..., Any], Callable[..., Any]] = {
     torch.ops.aten.convolution.default: _convolution,
     torch.ops.aten.convolution_backward.default: _convolution_backward,
 }
-"""Of operators of torch, each of which declines what it is not for (a table of decompositions)."""
+"""Of operators of torch on a CPU, each of which declines what it is not for (a table of decompositions)."""

@@ -25,7 +25,7 @@ TILE = 4
 """Height and width of the tiles of an output."""
 
 _VALUES = 36
-_APART = 16
+_APART = 16  # numbers
 _NAMES = {torch.float32: "float", torch.float64: "double"}
 
 DTYPES = tuple(_NAMES)
