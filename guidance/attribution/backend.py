@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +21,6 @@ _ANY_NUMBER = 8
 
 Backend = str | Callable[..., Any]
 """Of ``torch.compile``: a name, or a function of a graph and its inputs."""
-
-Pair = Sequence[int]
 
 
 def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
@@ -42,44 +40,33 @@ def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
         return compile_fx(graph, inputs, decompositions={**select_decomp_table(), **FORMULAS})
 
 
-def _convolution(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    transposed: bool,
-    output_padding: Pair,
-    groups: int,
-) -> Any:
-    geometry = stride, padding, dilation, output_padding, groups
-    if bias is not None or not _by_tiles(x, weight, *geometry):
+class _Geometry(NamedTuple):
+    """What follows tensors in the arguments of torch's convolutions."""
+
+    stride: Sequence[int]
+    padding: Sequence[int]
+    dilation: Sequence[int]
+    transposed: bool
+    output_padding: Sequence[int]
+    groups: int
+
+
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *others: Any) -> Any:
+    geometry = _Geometry(*others)
+    if bias is not None or not _by_tiles(x, weight, geometry):
         return NotImplemented
-    return winograd.convolution(x, _values(weight), transposed)
+    return winograd.convolution(x, _values(weight), geometry.transposed)
 
 
-def _convolution_backward(
-    gradient: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    bias_sizes: Sequence[int] | None,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    transposed: bool,
-    output_padding: Pair,
-    groups: int,
-    output_mask: Sequence[bool],
-) -> Any:
-    geometry = stride, padding, dilation, output_padding, groups
-    wants_x, wants_weight, wants_bias = output_mask
-    if wants_bias or not wants_x or not _by_tiles(x, weight, *geometry):
+def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, _: Any, *others: Any) -> Any:
+    geometry = _Geometry(*others[:-1])
+    wants_x, wants_weight, wants_bias = others[-1]
+    if wants_bias or not wants_x or not _by_tiles(x, weight, geometry):
         return NotImplemented
     values = _values(weight)
     if wants_weight:
-        return *winograd.gradients(gradient, x, values, transposed), None
-    return winograd.convolution(gradient, values, not transposed), None, None
+        return *winograd.gradients(gradient, x, values, geometry.transposed), None
+    return winograd.convolution(gradient, values, not geometry.transposed), None, None
 
 
 def _values(weight: Tensor) -> Tensor:
@@ -88,18 +75,10 @@ def _values(weight: Tensor) -> Tensor:
     return values
 
 
-def _by_tiles(
-    x: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    output_padding: Pair,
-    groups: int,
-) -> bool:
+def _by_tiles(x: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
     """Return whether a convolution is one that tiles compute, and faster."""
-    ones = {*stride, *padding, *dilation, groups}
-    if tuple(weight.shape[2:]) != (3, 3) or ones != {1} or any(output_padding):
+    ones = {*geometry.stride, *geometry.padding, *geometry.dilation, geometry.groups}
+    if tuple(weight.shape[2:]) != (3, 3) or ones != {1} or any(geometry.output_padding):
         return False
     if x.dtype not in winograd.DTYPES or not winograd.AVAILABLE:
         return False
