@@ -7,17 +7,16 @@ At the end, how long all convolutions of a guided step take at these rates: less
 computes them in this way.
 """
 
-import argparse
 from collections.abc import Callable
 from time import perf_counter
 
 import torch
 import torch.nn.functional as F
-from interleaved import at_least_one, restart_with_allocator
+from interleaved import restart_with_allocator
+from step_options import step_parser
 from torch import Tensor, nn
 
 from guidance.models import bcos_resnet
-from guidance.models.bcos_resnet import DEPTHS
 from guidance.models.transposed_convolution import transposed_convolution
 
 _IMAGE_CHANNELS = 6
@@ -28,11 +27,7 @@ Kind = tuple[int, int, int, int, int]
 
 def main() -> None:
     """Find the kinds of convolutions, then time each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depth", type=int, default=50, choices=DEPTHS, help="of the ResNet")
-    parser.add_argument("--batch-size", type=at_least_one, default=8)
-    parser.add_argument("--image-size", type=at_least_one, default=224)
-    parser.add_argument("--threads", type=at_least_one, default=1)
+    parser = step_parser(__doc__)
     options = parser.parse_args()
     restart_with_allocator()
     torch.set_num_threads(options.threads)

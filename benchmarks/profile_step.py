@@ -5,18 +5,15 @@ the gradients of its convolutions are computed (of input and weight; a multiplic
 operations; shapes are those of the output's gradient, the input and the weight).
 """
 
-import argparse
 from functools import partial
 from math import prod
 
 import torch
-from guided_step import backward, compiled_loss, guided_loss, random_step
-from interleaved import at_least_one, restart_with_allocator
+from guided_step import backward, compiled_loss, guided_loss
+from step_options import begin, step_parser
 from study_cost import count
 
 from guidance.attribution import BcosContributions, CompiledExplanations
-from guidance.models import bcos_resnet
-from guidance.models.bcos_resnet import DEPTHS
 
 CONVOLUTIONS = (
     "aten::convolution",
@@ -24,24 +21,19 @@ CONVOLUTIONS = (
     "aten::mkldnn_conv",
     "aten::_slow_conv",
     "aten::slow_conv",
+    # Convolutions by tiles, their sums and their products.
+    "guidance::winograd",
+    "aten::bmm",
 )
 
 
 def main() -> None:
     """Run a few steps, then profile one."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depth", type=int, default=50, choices=DEPTHS, help="of the ResNet")
-    parser.add_argument("--batch-size", type=at_least_one, default=8)
-    parser.add_argument("--image-size", type=at_least_one, default=224)
+    parser = step_parser(__doc__, threads=2)
     parser.add_argument("--compile", action="store_true", help="profile the compiled step")
     parser.add_argument("--dtype", choices=("bfloat16",), help="of the explanation; float32 by default")
-    parser.add_argument("--threads", type=at_least_one, default=2)
     options = parser.parse_args()
-    restart_with_allocator()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    model = bcos_resnet(options.depth, 20)
-    step = random_step(options.batch_size, options.image_size)
+    model, step = begin(options)
     attributor = BcosContributions("input", dtype=options.dtype)
     if options.compile:
         compiled = CompiledExplanations(attributor, options.batch_size)

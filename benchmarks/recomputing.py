@@ -4,35 +4,25 @@ Compiles the step of a B-cos ResNet twice, as it is and with all kept that torch
 many megabytes of activations, factors and unit weights each keeps, then times them in turn.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 from unittest import mock
 
 import torch
-from guided_step import backward, compiled_loss, random_step
-from interleaved import at_least_one, compare, restart_with_allocator
+from guided_step import backward, compiled_loss
+from interleaved import at_least_one, compare
+from step_options import begin, step_parser
 from torch import Tensor
 
 from guidance.attribution import BcosContributions, CompiledExplanations, program
-from guidance.models import bcos_resnet
-from guidance.models.bcos_resnet import DEPTHS
 
 
 def main() -> None:
     """Compile, count, then time."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depth", type=int, default=50, choices=DEPTHS, help="of the ResNet")
-    parser.add_argument("--batch-size", type=at_least_one, default=8)
-    parser.add_argument("--image-size", type=at_least_one, default=224)
+    parser = step_parser(__doc__)
     parser.add_argument("--rounds", type=at_least_one, default=5)
-    parser.add_argument("--threads", type=at_least_one, default=1)
     options = parser.parse_args()
-    restart_with_allocator()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    model = bcos_resnet(options.depth, 20)
-    step = random_step(options.batch_size, options.image_size)
+    model, step = begin(options)
     # The model's own tensors and the images are there anyway.
     own = {tensor.data_ptr() for tensor in (step[0], *model.parameters(), *model.buffers())}
     variants: dict[str, Callable[[], object]] = {}

@@ -83,10 +83,10 @@ def gradients(gradient: Tensor, x: Tensor, values: Tensor, transposed: bool) -> 
     """Return the gradients of input and filters of :func:`convolution` by that of its output.
 
     Args:
-        gradient: Of the output.
-        x: The input.
+        gradient: Of the output, [N, C', H, W]; if ``transposed``, [N, C, H, W].
+        x: The input, [N, C, H, W]; if ``transposed``, [N, C', H, W].
         values: Of the filters, [36, C', C].
-        transposed: As there.
+        transposed: Whether the convolution was a transposed one.
 
     Returns:
         Of the size of ``x``, channels last; [C', C, 3, 3].
