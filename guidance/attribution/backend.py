@@ -55,7 +55,8 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *others: Any) -
     geometry = _Geometry(*others)
     if bias is not None or not _by_tiles(x, weight, geometry):
         return NotImplemented
-    return winograd.convolution(x, _values(weight), geometry.transposed)
+    channels = weight.shape[1 if geometry.transposed else 0]
+    return winograd.convolution(x, _values(weight), channels, geometry.transposed)
 
 
 def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, _: Any, *others: Any) -> Any:
@@ -66,7 +67,7 @@ def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, _: Any, *
     values = _values(weight)
     if wants_weight:
         return *winograd.gradients(gradient, x, values, geometry.transposed), None
-    return winograd.convolution(gradient, values, not geometry.transposed), None, None
+    return winograd.convolution(gradient, values, x.shape[1], not geometry.transposed), None, None
 
 
 def _values(weight: Tensor) -> Tensor:

@@ -1,14 +1,28 @@
-// Tiles of images to their values at 36 pairs of points, and back: the sums of winograd.py.
-// Channels last. Vectors are as many channels as fill 64 bytes, of GCC and Clang alike.
+// Convolutions with 3x3 filters by values at 36 pairs of points: the sums and products of winograd.py.
+// Channels last. Vectors are as long as the processor's, in the language that GCC and Clang share.
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <new>
 
 namespace {
 
 constexpr int VALUES = 6;  // of a row or column of a tile, one for each point
+constexpr int POINTS = VALUES * VALUES;
 constexpr int TILE = 4;    // pixels of the output; tiles of an input overlap
+constexpr int PANEL = 32;  // channels whose values are next to each other
+
+// Rows of a product whose sums, two vectors each, have room in the registers.
+#if defined(__AVX512F__)
+constexpr int BYTES = 64, ROWS = 14;
+#elif defined(__AVX__)
+constexpr int BYTES = 32, ROWS = 6;
+#elif defined(__aarch64__)
+constexpr int BYTES = 16, ROWS = 12;
+#else
+constexpr int BYTES = 16, ROWS = 6;
+#endif
 
 // Points: 0, the square roots of 2 and of 1/2 with both signs, infinity.
 constexpr double A = 1.41421356237309504880, B = 0.70710678118654752440;
@@ -49,9 +63,39 @@ struct Straight {
 
 template <typename T>
 struct Vector {
-  typedef T type __attribute__((vector_size(64)));
-  static constexpr int size = 64 / sizeof(T);
+  typedef T type __attribute__((vector_size(BYTES)));
+  typedef T anywhere __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
+  static constexpr int size = BYTES / sizeof(T);
 };
+
+// In one instruction.
+template <typename T>
+typename Vector<T>::type load(const T* from) {
+  return *reinterpret_cast<const typename Vector<T>::anywhere*>(from);
+}
+
+template <typename T>
+void store(T* to, typename Vector<T>::type vector) {
+  *reinterpret_cast<typename Vector<T>::anywhere*>(to) = vector;
+}
+
+// Of channels that may be fewer than a vector's, zeros for the others.
+template <typename T>
+typename Vector<T>::type load_some(const T* from, int64_t channels) {
+  if (channels >= Vector<T>::size) return load(from);
+  typename Vector<T>::type vector = {};
+  if (channels > 0) std::memcpy(&vector, from, channels * sizeof(T));
+  return vector;
+}
+
+template <typename T>
+void store_some(T* to, typename Vector<T>::type vector, int64_t channels) {
+  if (channels >= Vector<T>::size) {
+    store(to, vector);
+  } else if (channels > 0) {
+    std::memcpy(to, &vector, channels * sizeof(T));
+  }
+}
 
 // A sum of which the coefficients are known when this is compiled, those that are 0 left out.
 template <typename Matrix, int row, int column, int columns, typename T, typename V>
@@ -91,112 +135,257 @@ inline int place(int value, bool back) {
   return back ? inverse[value / VALUES] * VALUES + inverse[value % VALUES] : value;
 }
 
-// All of a vector in one instruction, which a number of bytes that is not known would prevent.
-inline void copy(void* to, const void* from, size_t bytes) {
-  if (bytes == 64) {
-    std::memcpy(to, from, 64);
-  } else {
-    std::memcpy(to, from, bytes);
-  }
-}
+inline int64_t parts(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
 
-// x [images, height, width, channels] to values [36, tiles, channels].
+// Memory in lines of the cache, with no values at first.
+template <typename T>
+struct Room {
+  explicit Room(int64_t size) : memory(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{64}))) {}
+  ~Room() { ::operator delete(memory, std::align_val_t{64}); }
+  Room(const Room&) = delete;
+  T* const memory;
+};
+
+// [36, panels of channels, rows, PANEL]; numbers `apart` from one pair of points to the next.
+template <typename T>
+struct Values {
+  T* memory;
+  int64_t apart, rows;
+  T* at(int64_t point, int64_t panel, int64_t row) const {
+    return memory + point * apart + (panel * rows + row) * PANEL;
+  }
+};
+
+// A panel's row is left between points: what is a power of two apart would share few lines of the cache.
+inline int64_t distance(int64_t rows, int64_t channels) { return (parts(channels, PANEL) * rows + 1) * PANEL; }
+
+template <typename T>
+struct OwnValues {
+  OwnValues(int64_t rows, int64_t channels)
+      : room(POINTS * distance(rows, channels)), values{room.memory, distance(rows, channels), rows} {}
+  const Room<T> room;
+  const Values<T> values;
+};
+
+struct Images {
+  int64_t count, height, width;
+  int64_t down() const { return parts(height, TILE); }
+  int64_t right() const { return parts(width, TILE); }
+  int64_t tiles() const { return count * down() * right(); }
+};
+
+// x [images, height, width, channels] to the values of `count` tiles from the first on, as rows.
 template <typename T, typename Matrix>
-void tiles(const T* x, T* values, int64_t stride, int64_t images, int64_t height, int64_t width, int64_t channels,
-           int64_t padding, bool back, int threads) {
-  typedef typename Vector<T>::type V;
-  constexpr int size = Matrix::size, block = Vector<T>::size;
-  const int64_t down = (height + TILE - 1) / TILE, right = (width + TILE - 1) / TILE;
-  const int64_t count = images * down * right;
-#pragma omp parallel for num_threads(threads)
-  for (int64_t tile = 0; tile < count; ++tile) {
+void tiles(const T* x, Images images, int64_t channels, bool back, int64_t first, int64_t count, Values<T> values) {
+  constexpr int size = Matrix::size, padding = (size - TILE) / 2;
+  const int64_t height = images.height, width = images.width, down = images.down(), right = images.right();
+#pragma omp for
+  for (int64_t tile = first; tile < first + count; ++tile) {
     const int64_t top = tile / right % down * TILE - padding, left = tile % right * TILE - padding;
     const T* image = x + tile / (right * down) * height * width * channels;
-    for (int64_t channel = 0; channel < channels; channel += block) {
-      const size_t bytes = sizeof(T) * std::min<int64_t>(block, channels - channel);
-      V pixels[size * size] = {}, out[VALUES * VALUES];
+    for (int64_t channel = 0; channel < parts(channels, PANEL) * PANEL; channel += Vector<T>::size) {
+      typename Vector<T>::type pixels[size * size] = {}, out[POINTS];
       for (int i = 0; i < size; ++i) {
         for (int j = 0; j < size; ++j) {
           const int64_t row = top + i, column = left + j;
           if (row < 0 || row >= height || column < 0 || column >= width) continue;
           const T* from = image + (row * width + column) * channels + channel;
-          copy(&pixels[i * size + j], from, bytes);
+          pixels[i * size + j] = load_some(from, channels - channel);
         }
       }
       both_sides<Straight<Matrix>, VALUES, size, T>(out, pixels);
-      for (int k = 0; k < VALUES * VALUES; ++k) {
-        T* to = values + place(k, back) * stride + tile * channels + channel;
-        copy(to, &out[k], bytes);
-      }
+      T* to = values.at(0, channel / PANEL, tile - first) + channel % PANEL;
+      for (int k = 0; k < POINTS; ++k) store(to + place(k, back) * values.apart, out[k]);
     }
   }
 }
 
-// values [36, tiles, channels] to y [images, height, width, channels].
+// The values of `count` tiles from the first on to y [images, height, width, channels].
 template <typename T>
-void pixels(const T* values, int64_t stride, T* y, int64_t images, int64_t height, int64_t width, int64_t channels,
-            bool back, int threads) {
-  typedef typename Vector<T>::type V;
-  constexpr int block = Vector<T>::size;
-  const int64_t down = (height + TILE - 1) / TILE, right = (width + TILE - 1) / TILE;
-  const int64_t count = images * down * right;
-#pragma omp parallel for num_threads(threads)
-  for (int64_t tile = 0; tile < count; ++tile) {
+void pixels(Values<T> values, int64_t first, int64_t count, bool back, T* y, Images images, int64_t channels) {
+  const int64_t height = images.height, width = images.width, down = images.down(), right = images.right();
+#pragma omp for nowait
+  for (int64_t tile = first; tile < first + count; ++tile) {
     const int64_t top = tile / right % down * TILE, left = tile % right * TILE;
     T* image = y + tile / (right * down) * height * width * channels;
-    for (int64_t channel = 0; channel < channels; channel += block) {
-      const size_t bytes = sizeof(T) * std::min<int64_t>(block, channels - channel);
-      V in[VALUES * VALUES] = {}, out[TILE * TILE];
-      for (int k = 0; k < VALUES * VALUES; ++k) {
-        const T* from = values + place(k, back) * stride + tile * channels + channel;
-        copy(&in[k], from, bytes);
-      }
+    for (int64_t channel = 0; channel < channels; channel += Vector<T>::size) {
+      typename Vector<T>::type in[POINTS], out[TILE * TILE];
+      const T* from = values.at(0, channel / PANEL, tile - first) + channel % PANEL;
+      for (int k = 0; k < POINTS; ++k) in[k] = load(from + place(k, back) * values.apart);
       both_sides<Turned<FromOutput>, TILE, VALUES, T>(out, in);
       for (int i = 0; i < TILE && top + i < height; ++i) {
         for (int j = 0; j < TILE && left + j < width; ++j) {
           T* to = image + ((top + i) * width + left + j) * channels + channel;
-          copy(to, &out[i * TILE + j], bytes);
+          store_some(to, out[i * TILE + j], channels - channel);
         }
       }
     }
   }
 }
 
-// in [columns * columns, count] to out [rows * rows, count]: filters to their values, or gradients back.
-template <typename T, typename Matrix, int rows, int columns>
-void filters(const T* in, int64_t in_stride, T* out, int64_t out_stride, int64_t count, int threads) {
-  typedef typename Vector<T>::type V;
-  constexpr int block = Vector<T>::size;
+// c [rows, 2 vectors] = a [rows, columns] b [columns, 2 vectors], added to what is there if asked.
+// Rows of b and c are a panel's, and those of a, or, if it is turned, its columns.
+template <int rows, bool turned, typename T>
+void product(const T* a, const T* b, T* c, int64_t columns, bool adds) {
+  constexpr int size = Vector<T>::size;
+  typename Vector<T>::type left[rows] = {}, right[rows] = {};
+  for (int64_t k = 0; k < columns; ++k) {
+    const typename Vector<T>::type b_left = load(b + k * PANEL), b_right = load(b + k * PANEL + size);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+      const T factor = a[turned ? k * PANEL + i : i * PANEL + k];
+      left[i] += factor * b_left;
+      right[i] += factor * b_right;
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; ++i) {
+    T* to = c + i * PANEL;
+    store(to, adds ? load(to) + left[i] : left[i]);
+    store(to + size, adds ? load(to + size) + right[i] : right[i]);
+  }
+}
+
+// c [rows, PANEL] = a [rows, depth] b [depth, PANEL], for at most `most` rows. `a_panel` numbers further are the next
+// PANEL columns of a. Sums of so many come first, and are added up: that rounds less than one sum.
+template <int most, bool turned, typename T>
+void product_of(int64_t rows, const T* a, int64_t a_panel, const T* b, T* c, int64_t depth, bool adds) {
+  if constexpr (most > 1) {
+    if (rows < most) return product_of<most - 1, turned>(rows, a, a_panel, b, c, depth, adds);
+  }
+  for (int64_t k = 0; k < depth; k += PANEL, a += a_panel) {
+    for (int64_t j = 0; j < PANEL; j += 2 * Vector<T>::size) {
+      product<most, turned>(a, b + k * PANEL + j, c + j, std::min<int64_t>(PANEL, depth - k), adds || k > 0);
+    }
+  }
+}
+
+// Rows of all columns' panels from the first on, PANEL of them or what there is: to [columns, PANEL].
+template <typename T>
+void turn(Values<T> values, int64_t point, int64_t first, int64_t columns, T* to) {
+  const int64_t rows = std::min<int64_t>(PANEL, values.rows - first);
+  if (rows < PANEL) std::fill_n(to, parts(columns, PANEL) * PANEL * PANEL, T(0));
+  for (int64_t panel = 0; panel < parts(columns, PANEL); ++panel, to += PANEL * PANEL) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const T* from = values.at(point, panel, first + row);
+#pragma GCC unroll 32
+      for (int k = 0; k < PANEL; ++k) to[k * PANEL + row] = from[k];
+    }
+  }
+}
+
+constexpr int64_t CACHE = 8 << 20;  // bytes that are taken to stay in a processor's cache
+
+// How many tiles are computed at a time, so that their values stay in the cache.
+template <typename T>
+int64_t at_once(int64_t tiles, int64_t channels) {
+  const int64_t most = std::max<int64_t>(128, CACHE / (POINTS * channels * sizeof(T)));
+  return parts(tiles, parts(tiles, most));
+}
+
+// x [images, height, width, from] to y [images, height, width, to].
+template <typename T>
+void convolution(const T* x, T* filters, T* y, Images images, int64_t from, int64_t to, bool back, int64_t threads) {
+  const int64_t count = images.tiles(), some = at_once<T>(count, from + to), panels = parts(to, PANEL);
+  const OwnValues<T> of_x(some, from), of_y(some, to);
+  const Values<T> of_filters{filters, back ? distance(from, to) : distance(to, from), back ? from : to};
+#pragma omp parallel num_threads(threads)
+  {
+    const Room<T> turned(parts(from, PANEL) * PANEL * PANEL);
+    for (int64_t first = 0; first < count; first += some) {
+      const int64_t number = std::min(some, count - first), blocks = parts(number, ROWS);
+      tiles<T, FromInput>(x, images, from, back, first, number, of_x.values);
+#pragma omp for
+      for (int64_t unit = 0; unit < POINTS * panels; ++unit) {
+        const int64_t point = unit / panels, panel = unit % panels;
+        const T* filter = turned.memory;
+        if (back) {
+          filter = of_filters.at(point, panel, 0);
+        } else {
+          turn(of_filters, point, panel * PANEL, from, turned.memory);
+        }
+        for (int64_t block = 0; block < blocks; ++block) {
+          const int64_t top = block * number / blocks, rows = (block + 1) * number / blocks - top;
+          product_of<ROWS, false>(rows, of_x.values.at(point, 0, top), some * PANEL, filter,
+                                  of_y.values.at(point, panel, top), from, false);
+        }
+      }
+      pixels<T>(of_y.values, first, number, back, y, images, to);
+    }
+  }
+}
+
+// filters [rows, 3, 3, columns] to their values.
+template <typename T>
+void values_of_filters(const T* filters, T* memory, int64_t rows, int64_t columns, int64_t threads) {
+  const Values<T> values{memory, distance(rows, columns), rows};
 #pragma omp parallel for num_threads(threads)
-  for (int64_t first = 0; first < count; first += block) {
-    const size_t bytes = sizeof(T) * std::min<int64_t>(block, count - first);
-    V from[columns * columns] = {}, to[rows * rows];
-    for (int k = 0; k < columns * columns; ++k) copy(&from[k], in + k * in_stride + first, bytes);
-    both_sides<Matrix, rows, columns, T>(to, from);
-    for (int k = 0; k < rows * rows; ++k) copy(out + k * out_stride + first, &to[k], bytes);
+  for (int64_t unit = 0; unit < parts(columns, PANEL) * rows; ++unit) {
+    const int64_t panel = unit / rows, row = unit % rows;
+    for (int64_t j = 0; j < PANEL; j += Vector<T>::size) {
+      const int64_t column = panel * PANEL + j;
+      typename Vector<T>::type taps[9], out[POINTS];
+      for (int k = 0; k < 9; ++k) taps[k] = load_some(filters + (row * 9 + k) * columns + column, columns - column);
+      both_sides<Straight<FromFilter>, VALUES, 3, T>(out, taps);
+      for (int k = 0; k < POINTS; ++k) store(values.at(k, panel, row) + j, out[k]);
+    }
+  }
+}
+
+// outputs [images, height, width, to] and inputs [images, height, width, from] to the gradients of the filters
+// [to, 3, 3, from] of which the inputs give something whose gradient is the outputs.
+template <typename T>
+void gradients_of_filters(const T* outputs, const T* inputs, T* filters, Images images, int64_t to, int64_t from,
+                          int64_t threads) {
+  const int64_t count = images.tiles(), some = at_once<T>(count, from + to), panels = parts(from, PANEL);
+  const OwnValues<T> of_outputs(some, to), of_inputs(some, from), of_filters(to, from);
+#pragma omp parallel num_threads(threads)
+  {
+    for (int64_t first = 0; first < count; first += some) {
+      const int64_t number = std::min(some, count - first);
+      tiles<T, FromOutput>(outputs, images, to, false, first, number, of_outputs.values);
+      tiles<T, FromInput>(inputs, images, from, false, first, number, of_inputs.values);
+#pragma omp for
+      for (int64_t unit = 0; unit < POINTS * panels; ++unit) {
+        const int64_t point = unit / panels, panel = unit % panels;
+        for (int64_t start = 0; start < to; start += PANEL) {
+          const int64_t rows = std::min<int64_t>(PANEL, to - start), blocks = parts(rows, ROWS);
+          for (int64_t block = 0; block < blocks; ++block) {
+            const int64_t top = block * rows / blocks, end = (block + 1) * rows / blocks;
+            product_of<ROWS, true>(end - top, of_outputs.values.at(point, start / PANEL, 0) + top, PANEL * PANEL,
+                                   of_inputs.values.at(point, panel, 0), of_filters.values.at(point, panel, start + top),
+                                   number, first > 0);
+          }
+        }
+      }
+    }
+#pragma omp for
+    for (int64_t unit = 0; unit < panels * to; ++unit) {
+      const int64_t panel = unit / to, row = unit % to;
+      for (int64_t j = 0; j < PANEL; j += Vector<T>::size) {
+        const int64_t column = panel * PANEL + j;
+        typename Vector<T>::type values[POINTS], taps[9];
+        for (int k = 0; k < POINTS; ++k) values[k] = load(of_filters.values.at(k, panel, row) + j);
+        both_sides<Turned<FromFilter>, 3, VALUES, T>(taps, values);
+        for (int k = 0; k < 9; ++k) store_some(filters + (row * 9 + k) * from + column, taps[k], from - column);
+      }
+    }
   }
 }
 
 }  // namespace
 
-#define EXPORTED(T)                                                                                                \
-  extern "C" void tiles_of_input_##T(const T* x, T* values, int64_t stride, int64_t images, int64_t height,       \
-                                     int64_t width, int64_t channels, int back, int threads) {                    \
-    tiles<T, FromInput>(x, values, stride, images, height, width, channels, 1, back, threads);                    \
-  }                                                                                                               \
-  extern "C" void tiles_of_output_##T(const T* x, T* values, int64_t stride, int64_t images, int64_t height,      \
-                                      int64_t width, int64_t channels, int back, int threads) {                   \
-    tiles<T, FromOutput>(x, values, stride, images, height, width, channels, 0, back, threads);                   \
-  }                                                                                                               \
-  extern "C" void pixels_##T(const T* values, T* y, int64_t stride, int64_t images, int64_t height,               \
-                             int64_t width, int64_t channels, int back, int threads) {                            \
-    pixels<T>(values, stride, y, images, height, width, channels, back, threads);                                 \
-  }                                                                                                               \
-  extern "C" void values_of_filters_##T(const T* taps, T* values, int64_t stride, int64_t count, int threads) {   \
-    filters<T, Straight<FromFilter>, VALUES, 3>(taps, count, values, stride, count, threads);                     \
-  }                                                                                                               \
-  extern "C" void gradients_of_filters_##T(const T* values, T* taps, int64_t stride, int64_t count, int threads) { \
-    filters<T, Turned<FromFilter>, 3, VALUES>(values, stride, taps, count, count, threads);                       \
+#define EXPORTED(T)                                                                                                 \
+  extern "C" void values_of_filters_##T(const T* filters, T* values, int64_t rows, int64_t columns, int64_t threads) {  \
+    values_of_filters<T>(filters, values, rows, columns, threads);                                                  \
+  }                                                                                                                 \
+  extern "C" void convolution_##T(const T* x, T* values, T* y, int64_t images, int64_t height, int64_t width,       \
+                                  int64_t from, int64_t to, int64_t back, int64_t threads) {                                \
+    convolution<T>(x, values, y, {images, height, width}, from, to, back, threads);                                 \
+  }                                                                                                                 \
+  extern "C" void gradients_of_filters_##T(const T* outputs, const T* inputs, T* filters, int64_t images,           \
+                                           int64_t height, int64_t width, int64_t to, int64_t from, int64_t threads) {  \
+    gradients_of_filters<T>(outputs, inputs, filters, {images, height, width}, to, from, threads);                  \
   }
 
 EXPORTED(float)

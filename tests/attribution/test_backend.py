@@ -61,9 +61,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     call = winograd._call
 
-    def noting(name: str, *args: Any, **kwargs: Any) -> None:
+    def noting(name: str, *args: Any) -> None:
         found.append(name)
-        call(name, *args, **kwargs)
+        call(name, *args)
 
     monkeypatch.setattr(winograd, "_call", noting)
     return found
@@ -72,7 +72,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_steps(calls: list[str]) -> None:
     check_training(network(), backend=TILES_UNCOMPILED)
     # Forward, explanation, and the gradients of both, in each of three steps.
-    assert calls.count("pixels") == 3 * 4
+    assert calls.count("convolution") == 3 * 4
     assert calls.count("gradients_of_filters") == 3 * 2
     # Values of the filters are computed once for all four.
     assert calls.count("values_of_filters") == 3
@@ -80,11 +80,12 @@ def test_steps(calls: list[str]) -> None:
 
 def test_steps_of_some_images(calls: list[str]) -> None:
     check_training(network(), backend=TILES_UNCOMPILED, guided=SOME)
-    assert calls.count("pixels") == len(SOME) * 4
+    assert calls.count("convolution") == len(SOME) * 4
 
 
 def test_float32_steps(calls: list[str]) -> None:
-    check_training(network(), dtype=torch.float32, backend=TILES_UNCOMPILED)
+    """Of either way's gradients up to 8e-4 of the largest were rounding, with eight seeds."""
+    check_training(network(), dtype=torch.float32, backend=TILES_UNCOMPILED, tolerance=2e-3)
     assert calls
 
 
@@ -95,7 +96,7 @@ def test_pairs(calls: list[str]) -> None:
 
 def test_compiled_code(calls: list[str]) -> None:
     check_training(network(), backend=inductor)
-    assert calls.count("pixels") == 3 * 4
+    assert calls.count("convolution") == 3 * 4
     assert calls.count("values_of_filters") == 3
 
 
@@ -109,7 +110,7 @@ def test_frozen_filters(calls: list[str]) -> None:
     compiled = torch.compile(frozen, backend=TILES_UNCOMPILED)
     found, expected = (torch.autograd.grad(f(x).square().sum(), x)[0] for f in (compiled, frozen))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-2)
-    assert calls.count("pixels") == 2
+    assert calls.count("convolution") == 2
     assert "gradients_of_filters" not in calls
 
 

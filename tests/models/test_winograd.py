@@ -9,7 +9,8 @@ from torch import Tensor
 
 from guidance.models import winograd
 
-# Images; channels of input and output, which fill vectors of 8 numbers or do not; height and width.
+# Images; channels of input and output, which fill vectors and panels of 32 or do not; height and width.
+# The last one's tiles are more than are computed at a time.
 GEOMETRIES = [
     (1, 1, 1, 1, 1),
     (2, 3, 5, 1, 7),
@@ -17,6 +18,8 @@ GEOMETRIES = [
     (3, 17, 9, 5, 4),
     (2, 24, 7, 7, 14),
     (1, 5, 8, 13, 6),
+    (2, 32, 64, 8, 8),
+    (4, 40, 33, 45, 61),
 ]
 
 
@@ -29,7 +32,7 @@ def seeded() -> None:
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_convolution(geometry: tuple[int, ...], channels_last: bool) -> None:
     x, weight, _ = tensors(geometry, channels_last=channels_last)
-    found = winograd.convolution(x, winograd.filters(weight), False)
+    found = winograd.convolution(x, winograd.filters(weight), len(weight), False)
     assert_equal(found, F.conv2d(x, weight, padding=1))
     assert found.is_contiguous(memory_format=torch.channels_last)
 
@@ -37,7 +40,7 @@ def test_convolution(geometry: tuple[int, ...], channels_last: bool) -> None:
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_transposed_convolution(geometry: tuple[int, ...]) -> None:
     _, weight, x = tensors(geometry)
-    found = winograd.convolution(x, winograd.filters(weight), True)
+    found = winograd.convolution(x, winograd.filters(weight), weight.shape[1], True)
     assert_equal(found, F.conv_transpose2d(x, weight, padding=1))
 
 
@@ -60,9 +63,9 @@ def test_gradients(geometry: tuple[int, ...], transposed: bool) -> None:
 def test_by_hand() -> None:
     """One pixel sees the middle of the filter alone; the filter's values are products of polynomials'."""
     weight = torch.arange(1.0, 10.0).view(1, 1, 3, 3)
-    pixel = winograd.convolution(torch.full((1, 1, 1, 1), 2.0), winograd.filters(weight), False)
+    pixel = winograd.convolution(torch.full((1, 1, 1, 1), 2.0), winograd.filters(weight), 1, False)
     assert pixel.item() == pytest.approx(10, rel=1e-6)
-    values = winograd.filters(weight).view(6, 6)
+    values = winograd.filters(weight)[:, 0].view(6, 6)
     assert values[0, 0] == 1  # at (0, 0)
     assert values[5, 5] == 9  # at infinity
     # At the root of 2, divided by it: (1 / r, 1, r) for rows and columns.
@@ -72,7 +75,7 @@ def test_by_hand() -> None:
 
 @pytest.mark.parametrize("transposed", [True, False])
 def test_rounding(transposed: bool) -> None:
-    """Of float32: less than 2.5 times that of torch's convolutions, and of its gradients."""
+    """Of float32, which torch's gradients of filters have less of where there is AVX-512."""
     x, weight, gradient = (each.float() for each in tensors((2, 64, 64, 28, 28)))
 
     def both(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
@@ -81,11 +84,13 @@ def test_rounding(transposed: bool) -> None:
         return out, *torch.autograd.grad(out, (x, weight), gradient)
 
     values = winograd.filters(weight)
-    tiled = winograd.convolution(x, values, transposed), *winograd.gradients(gradient, x, values, transposed)
+    gradients = winograd.gradients(gradient, x, values, transposed)
+    tiled = winograd.convolution(x, values, 64, transposed), *gradients
     exact = both(x.double(), weight.double(), gradient.double())
-    for ours, theirs, value in zip(tiled, both(x, weight, gradient), exact, strict=True):
+    for ours, value in zip(tiled, exact, strict=True):
+        assert (ours - value).norm() < 1e-6 * value.norm()
+    for ours, theirs, value in list(zip(tiled, both(x, weight, gradient), exact, strict=True))[:2]:
         assert (ours - value).norm() < 2.5 * (theirs - value).norm()
-        assert (ours - value).norm() < 2e-6 * value.norm()
 
 
 @pytest.mark.parametrize("dtype", winograd.DTYPES)
@@ -94,7 +99,7 @@ def test_operators_are_what_a_compiler_is_told(dtype: torch.dtype, transposed: b
     x, weight, gradient = (each.to(dtype) for each in tensors((2, 9, 9, 5, 6)))
     values = winograd.filters(weight)
     torch.library.opcheck(winograd.filters, (weight,))
-    torch.library.opcheck(winograd.convolution, (x, values, transposed))
+    torch.library.opcheck(winograd.convolution, (x, values, 9, transposed))
     torch.library.opcheck(winograd.gradients, (gradient, x, values, transposed))
 
 
