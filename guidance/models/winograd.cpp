@@ -40,7 +40,6 @@ struct FromInput {
 };
 
 struct FromFilter {
-  static constexpr int size = 3;
   static constexpr double of[VALUES][3] = {{1, 0, 0}, {B, 1, A}, {-B, 1, -A}, {A, 1, B}, {-A, 1, -B}, {0, 0, 1}};
 };
 
@@ -260,6 +259,16 @@ void product_of(int64_t rows, const T* a, int64_t a_panel, const T* b, T* c, int
   }
 }
 
+// Calls a function of a first row and a number of rows, of as many as a product takes, and as even as they can be.
+template <typename Function>
+void for_blocks(int64_t begin, int64_t end, Function function) {
+  const int64_t blocks = parts(end - begin, ROWS);
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t top = begin + block * (end - begin) / blocks;
+    function(top, begin + (block + 1) * (end - begin) / blocks - top);
+  }
+}
+
 // Rows of all columns' panels from the first on, PANEL of them or what there is: to [columns, PANEL].
 template <typename T>
 void turn(Values<T> values, int64_t point, int64_t first, int64_t columns, T* to) {
@@ -274,41 +283,42 @@ void turn(Values<T> values, int64_t point, int64_t first, int64_t columns, T* to
   }
 }
 
-constexpr int64_t CACHE = 8 << 20;  // bytes that are taken to stay in a processor's cache
+constexpr int64_t CACHE = 4 << 20;  // bytes that are taken to stay in the cache, of each thread
 
 // How many tiles are computed at a time, so that their values stay in the cache.
 template <typename T>
-int64_t at_once(int64_t tiles, int64_t channels) {
-  const int64_t most = std::max<int64_t>(128, CACHE / (POINTS * channels * sizeof(T)));
+int64_t at_once(int64_t tiles, int64_t channels, int64_t threads) {
+  const int64_t most = std::max<int64_t>(128, threads * CACHE / (POINTS * channels * sizeof(T)));
   return parts(tiles, parts(tiles, most));
 }
 
 // x [images, height, width, from] to y [images, height, width, to].
 template <typename T>
 void convolution(const T* x, T* filters, T* y, Images images, int64_t from, int64_t to, bool back, int64_t threads) {
-  const int64_t count = images.tiles(), some = at_once<T>(count, from + to), panels = parts(to, PANEL);
+  const int64_t count = images.tiles(), some = at_once<T>(count, from + to, threads), panels = parts(to, PANEL);
+  const int64_t shares = parts(4 * threads, POINTS * panels);  // of the tiles, so that many threads have enough to do
   const OwnValues<T> of_x(some, from), of_y(some, to);
   const Values<T> of_filters{filters, back ? distance(from, to) : distance(to, from), back ? from : to};
 #pragma omp parallel num_threads(threads)
   {
     const Room<T> turned(parts(from, PANEL) * PANEL * PANEL);
     for (int64_t first = 0; first < count; first += some) {
-      const int64_t number = std::min(some, count - first), blocks = parts(number, ROWS);
+      const int64_t number = std::min(some, count - first);
       tiles<T, FromInput>(x, images, from, back, first, number, of_x.values);
 #pragma omp for
-      for (int64_t unit = 0; unit < POINTS * panels; ++unit) {
-        const int64_t point = unit / panels, panel = unit % panels;
+      for (int64_t unit = 0; unit < POINTS * panels * shares; ++unit) {
+        const int64_t point = unit / shares / panels, panel = unit / shares % panels, share = unit % shares;
         const T* filter = turned.memory;
         if (back) {
           filter = of_filters.at(point, panel, 0);
         } else {
           turn(of_filters, point, panel * PANEL, from, turned.memory);
         }
-        for (int64_t block = 0; block < blocks; ++block) {
-          const int64_t top = block * number / blocks, rows = (block + 1) * number / blocks - top;
+        const int64_t begin = share * number / shares, end = (share + 1) * number / shares;
+        for_blocks(begin, end, [&](int64_t top, int64_t rows) {
           product_of<ROWS, false>(rows, of_x.values.at(point, 0, top), some * PANEL, filter,
                                   of_y.values.at(point, panel, top), from, false);
-        }
+        });
       }
       pixels<T>(of_y.values, first, number, back, y, images, to);
     }
@@ -337,26 +347,23 @@ void values_of_filters(const T* filters, T* memory, int64_t rows, int64_t column
 template <typename T>
 void gradients_of_filters(const T* outputs, const T* inputs, T* filters, Images images, int64_t to, int64_t from,
                           int64_t threads) {
-  const int64_t count = images.tiles(), some = at_once<T>(count, from + to), panels = parts(from, PANEL);
+  const int64_t count = images.tiles(), some = at_once<T>(count, from + to, threads), panels = parts(from, PANEL);
   const OwnValues<T> of_outputs(some, to), of_inputs(some, from), of_filters(to, from);
 #pragma omp parallel num_threads(threads)
   {
     for (int64_t first = 0; first < count; first += some) {
-      const int64_t number = std::min(some, count - first);
+      const int64_t number = std::min(some, count - first), of_rows = parts(to, PANEL);
       tiles<T, FromOutput>(outputs, images, to, false, first, number, of_outputs.values);
       tiles<T, FromInput>(inputs, images, from, false, first, number, of_inputs.values);
 #pragma omp for
-      for (int64_t unit = 0; unit < POINTS * panels; ++unit) {
-        const int64_t point = unit / panels, panel = unit % panels;
-        for (int64_t start = 0; start < to; start += PANEL) {
-          const int64_t rows = std::min<int64_t>(PANEL, to - start), blocks = parts(rows, ROWS);
-          for (int64_t block = 0; block < blocks; ++block) {
-            const int64_t top = block * rows / blocks, end = (block + 1) * rows / blocks;
-            product_of<ROWS, true>(end - top, of_outputs.values.at(point, start / PANEL, 0) + top, PANEL * PANEL,
-                                   of_inputs.values.at(point, panel, 0), of_filters.values.at(point, panel, start + top),
-                                   number, first > 0);
-          }
-        }
+      for (int64_t unit = 0; unit < POINTS * panels * of_rows; ++unit) {
+        const int64_t point = unit / of_rows / panels, panel = unit / of_rows % panels, rows_panel = unit % of_rows;
+        const int64_t begin = rows_panel * PANEL, end = std::min(to, begin + PANEL);
+        for_blocks(begin, end, [&](int64_t top, int64_t rows) {
+          product_of<ROWS, true>(rows, of_outputs.values.at(point, rows_panel, 0) + top % PANEL, PANEL * PANEL,
+                                 of_inputs.values.at(point, panel, 0), of_filters.values.at(point, panel, top),
+                                 number, first > 0);
+        });
       }
     }
 #pragma omp for
@@ -375,17 +382,17 @@ void gradients_of_filters(const T* outputs, const T* inputs, T* filters, Images 
 
 }  // namespace
 
-#define EXPORTED(T)                                                                                                 \
-  extern "C" void values_of_filters_##T(const T* filters, T* values, int64_t rows, int64_t columns, int64_t threads) {  \
-    values_of_filters<T>(filters, values, rows, columns, threads);                                                  \
-  }                                                                                                                 \
-  extern "C" void convolution_##T(const T* x, T* values, T* y, int64_t images, int64_t height, int64_t width,       \
-                                  int64_t from, int64_t to, int64_t back, int64_t threads) {                                \
-    convolution<T>(x, values, y, {images, height, width}, from, to, back, threads);                                 \
-  }                                                                                                                 \
-  extern "C" void gradients_of_filters_##T(const T* outputs, const T* inputs, T* filters, int64_t images,           \
-                                           int64_t height, int64_t width, int64_t to, int64_t from, int64_t threads) {  \
-    gradients_of_filters<T>(outputs, inputs, filters, {images, height, width}, to, from, threads);                  \
+#define EXPORTED(T)                                                                                                    \
+  extern "C" void values_of_filters_##T(const T* filters, T* values, int64_t rows, int64_t columns, int64_t threads) { \
+    values_of_filters<T>(filters, values, rows, columns, threads);                                                     \
+  }                                                                                                                    \
+  extern "C" void convolution_##T(const T* x, T* values, T* y, int64_t images, int64_t height, int64_t width,          \
+                                  int64_t from, int64_t to, int64_t back, int64_t threads) {                           \
+    convolution<T>(x, values, y, {images, height, width}, from, to, back, threads);                                    \
+  }                                                                                                                    \
+  extern "C" void gradients_of_filters_##T(const T* outputs, const T* inputs, T* filters, int64_t images,              \
+                                           int64_t height, int64_t width, int64_t to, int64_t from, int64_t threads) { \
+    gradients_of_filters<T>(outputs, inputs, filters, {images, height, width}, to, from, threads);                     \
   }
 
 EXPORTED(float)
