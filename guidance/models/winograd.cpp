@@ -269,7 +269,7 @@ void for_blocks(int64_t begin, int64_t end, Function function) {
   }
 }
 
-// Rows of all columns' panels from the first on, PANEL of them or what there is: to [columns, PANEL].
+// Rows of all columns' panels from the first on, PANEL of them or what there is and zeros: to [columns, PANEL].
 template <typename T>
 void turn(Values<T> values, int64_t point, int64_t first, int64_t columns, T* to) {
   const int64_t rows = std::min<int64_t>(PANEL, values.rows - first);

@@ -10,7 +10,6 @@ from torch import Tensor
 from guidance.models import winograd
 
 # Images; channels of input and output, which fill vectors and panels of 32 or do not; height and width.
-# The last one's tiles are more than are computed at a time.
 GEOMETRIES = [
     (1, 1, 1, 1, 1),
     (2, 3, 5, 1, 7),
@@ -19,7 +18,6 @@ GEOMETRIES = [
     (2, 24, 7, 7, 14),
     (1, 5, 8, 13, 6),
     (2, 32, 64, 8, 8),
-    (4, 40, 33, 45, 61),
 ]
 
 
@@ -103,19 +101,23 @@ def test_operators_are_what_a_compiler_is_told(dtype: torch.dtype, transposed: b
     torch.library.opcheck(winograd.gradients, (gradient, x, values, transposed))
 
 
-def test_threads_change_nothing() -> None:
-    x, weight, gradient = tensors((3, 20, 20, 9, 9))
-    values = winograd.filters(weight)
-    threads = torch.get_num_threads()
-    found = []
+@pytest.mark.parametrize("threads", [1, 2, 24])
+def test_any_number_of_threads(threads: int) -> None:
+    """More tiles than one or two threads compute at a time; with 24 threads, parts of them."""
+    x, weight, gradient = tensors((1, 40, 33, 101, 121))
+    usual = torch.get_num_threads()
     try:
-        for count in (1, 3):
-            torch.set_num_threads(count)
-            found.append(winograd.gradients(gradient, x, values, False))
-    finally:
         torch.set_num_threads(threads)
-    for one, several in zip(*found, strict=True):
-        assert_equal(one, several)
+        values = winograd.filters(weight)
+        found = winograd.convolution(x, values, 33, False), *winograd.gradients(gradient, x, values, False)
+    finally:
+        torch.set_num_threads(usual)
+    x.requires_grad_()
+    weight.requires_grad_()
+    out = F.conv2d(x, weight, padding=1)
+    expected = out.detach(), *torch.autograd.grad(out, (x, weight), gradient)
+    for each, of_torch in zip(found, expected, strict=True):
+        assert_equal(each, of_torch)
 
 
 def tensors(geometry: tuple[int, ...], channels_last: bool = True) -> tuple[Tensor, Tensor, Tensor]:
