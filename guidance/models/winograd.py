@@ -8,7 +8,8 @@ tiles at a time as leave their values in the cache.
 
 The points are 0, infinity, and the square roots of 2 and of 1/2 with both signs. Their inverses are the same
 points, so that a filter turned around, which a transposed convolution takes, has the filter's own values in
-another order. Rounding in float32 is about twice that of torch's convolutions.
+another order. In float32 a convolution rounds 0.6 to 1.5 times as much as torch's, gradients of filters up
+to 4 times as much.
 
 These are operators of torch (``torch.ops.guidance``), as a compiled program calls them; they have no
 derivatives but :func:`gradients`.
