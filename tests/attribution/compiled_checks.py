@@ -66,10 +66,9 @@ def check_training(
     backend: Backend = UNCOMPILED,
     explanation: str | None = None,
     guided: Sequence[list[int] | None] = (None,) * 3,
-    tolerance: float | None = None,
 ) -> None:
     """Steps on several batches are equal, by one program that is compiled once."""
-    tolerance = tolerance or (2e-4 if dtype == torch.float32 or explanation else 1e-9)
+    tolerance = 2e-4 if dtype == torch.float32 or explanation else 1e-9
     images_in_batch = 4 if None in guided else 8
     model = model.to(dtype).train()
     other = copy.deepcopy(model)

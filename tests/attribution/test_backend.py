@@ -1,7 +1,9 @@
 """Which convolutions of a program are computed by tiles, and that explanations stay what they are."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
+from statistics import median
 from typing import Any, Literal
 
 import pytest
@@ -14,10 +16,18 @@ from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from guidance.attribution import BcosContributions, CompiledExplanations
 from guidance.attribution.backend import FORMULAS, inductor
 from guidance.models import BcosConv2d, Classifier, UncenteredBatchNorm2d, winograd
 from guidance.models.bcos_classifier import bcos_classifier
-from tests.attribution.compiled_checks import SOME, check_evaluation, check_training
+from tests.attribution.compiled_checks import (
+    SOME,
+    check_evaluation,
+    check_training,
+    explain,
+    images_of,
+    loss_of,
+)
 
 Mode = Literal["fake", "symbolic"]
 
@@ -84,9 +94,36 @@ def test_steps_of_some_images(calls: list[str]) -> None:
 
 
 def test_float32_steps(calls: list[str]) -> None:
-    """Of either way's gradients up to 8e-4 of the largest were rounding, with eight seeds."""
-    check_training(network(), dtype=torch.float32, backend=TILES_UNCOMPILED, tolerance=2e-3)
+    """Gradients are as near to float64's as ordinary ones are, in the median of five networks.
+
+    How much rounding grows on its way depends on the network: for one of them 3e-4 of the gradients' norm.
+    """
+    attributor = BcosContributions()
+    tiled: list[float] = []
+    ordinary: list[float] = []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        torch.compiler.reset()
+        model = network().train()
+        copies = [copy.deepcopy(model) for _ in range(2)]
+        exact = copy.deepcopy(model).double()
+        images, classes = images_of(4, 32, torch.float32), [torch.randint(0, 3, (4,))]
+        compiled = CompiledExplanations(attributor, 4, TILES_UNCOMPILED)
+        truth = gradients(exact, *explain(attributor, exact, images.double(), classes))
+        for errors, each, (logits, maps) in (
+            (tiled, copies[0], compiled.explain(copies[0], images, classes, None)),
+            (ordinary, copies[1], explain(attributor, copies[1], images, classes)),
+        ):
+            errors.append(float((gradients(each, logits, maps) - truth).norm() / truth.norm()))
     assert calls
+    assert median(tiled) < 2e-4
+    assert median(tiled) < 3 * median(ordinary)
+
+
+def gradients(model: Classifier, logits: Tensor, maps: list[Tensor]) -> Tensor:
+    """Return those of all parameters, joined, in float64."""
+    parts = torch.autograd.grad(loss_of(logits, maps), list(model.parameters()), materialize_grads=True)
+    return torch.cat([part.flatten().double() for part in parts])
 
 
 def test_pairs(calls: list[str]) -> None:
