@@ -8,10 +8,11 @@
 
 namespace {
 
-constexpr int VALUES = 6;  // of a row or column of a tile, one for each point
+constexpr int VALUES = 6;           // of a row or column of a tile, one for each point
 constexpr int POINTS = VALUES * VALUES;
-constexpr int TILE = 4;    // pixels of the output; tiles of an input overlap
-constexpr int PANEL = 32;  // channels whose values are next to each other
+constexpr int TILE = 4;             // pixels of the output; tiles of an input overlap
+constexpr int PANEL = 32;           // channels whose values are next to each other
+constexpr int64_t CACHE = 4 << 20;  // bytes that are taken to stay in the cache, of each thread
 
 // Rows of a product whose sums, two vectors each, have room in the registers.
 #if defined(__AVX512F__)
@@ -282,8 +283,6 @@ void turn(Values<T> values, int64_t point, int64_t first, int64_t columns, T* to
     }
   }
 }
-
-constexpr int64_t CACHE = 4 << 20;  // bytes that are taken to stay in the cache, of each thread
 
 // How many tiles are computed at a time, so that their values stay in the cache.
 template <typename T>
