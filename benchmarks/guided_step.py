@@ -24,6 +24,18 @@ from guidance.runs.half_precision import has_bfloat16
 
 Step = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
+_NAMES = (
+    "official, not guided",
+    "guided",
+    "10 % guided",
+    "not guided",
+    "guided, bfloat16",
+    "guided, compiled",
+    "guided, compiled, bfloat16",
+    "10 % guided, compiled",
+    "not guided, compiled",
+)
+
 
 def main() -> None:
     """Compare results, then time."""
@@ -33,6 +45,13 @@ def main() -> None:
     parser.add_argument("--image-size", type=at_least_one, default=224)
     parser.add_argument("--layer", default="input", choices=("input", "final"))
     parser.add_argument("--compile", action="store_true", help="time compiled steps too; takes minutes more")
+    parser.add_argument(
+        "--only",
+        choices=_NAMES,
+        nargs="+",
+        metavar="NAME",
+        help=f"times these beside the official guided step: {'; '.join(_NAMES).replace('%', '%%')}",
+    )
     parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--threads", type=at_least_one, default=1)
     parser.add_argument("--clock", default="cpu", choices=("cpu", "wall"))
@@ -48,28 +67,33 @@ def main() -> None:
     few = random_step(options.batch_size, options.image_size, guided=max(1, options.batch_size // 10))
     exact = BcosContributions(options.layer)
     low = BcosContributions(options.layer, dtype="bfloat16")
+    compiled = CompiledExplanations(exact, options.batch_size)
+    low_compiled = CompiledExplanations(low, options.batch_size)
+    losses: dict[str, partial[Tensor]] = {
+        "official, not guided": partial(official_plain_loss, official, *step),
+        "guided": partial(guided_loss, model, *step, exact),
+        "10 % guided": partial(guided_loss, model, *few, exact),
+        "not guided": partial(plain_loss, model, *step),
+        "guided, bfloat16": partial(guided_loss, model, *step, low),
+        "guided, compiled": partial(compiled_loss, model, compiled, *step),
+        "guided, compiled, bfloat16": partial(compiled_loss, model, low_compiled, *step),
+        "10 % guided, compiled": partial(compiled_loss, model, compiled, *few),
+        "not guided, compiled": partial(compiled_plain_loss, model, compiled, *step),
+    }
     variants: dict[str, Callable[[], object]] = {
         "official, guided": partial(
             backward, official, partial(official_loss, official, *step, options.layer)
-        ),
-        "official, not guided": partial(backward, official, partial(official_plain_loss, official, *step)),
-        "guided": partial(backward, model, partial(guided_loss, model, *step, exact)),
-        "10 % guided": partial(backward, model, partial(guided_loss, model, *few, exact)),
-        "not guided": partial(backward, model, partial(plain_loss, model, *step)),
+        )
     }
     half = has_bfloat16(step[0].device)
-    if half:
-        variants["guided, bfloat16"] = partial(backward, model, partial(guided_loss, model, *step, low))
-    if options.compile:
-        for each, name in ((exact, "guided, compiled"), (low, "guided, compiled, bfloat16"))[: 1 + half]:
-            compiled = CompiledExplanations(each, options.batch_size)
-            check_compiled(model, compiled, step, exact, name)
-            variants[name] = partial(backward, model, partial(compiled_loss, model, compiled, *step))
-            if each is exact:
-                few_compiled = partial(compiled_loss, model, compiled, *few)
-                variants["10 % guided, compiled"] = partial(backward, model, few_compiled)
-                unguided = partial(compiled_plain_loss, model, compiled, *step)
-                variants["not guided, compiled"] = partial(backward, model, unguided)
+    usual = (
+        name for name in _NAMES if options.compile >= ("compiled" in name) and half >= ("bfloat16" in name)
+    )
+    for name in options.only or usual:
+        if name.startswith("guided, compiled"):
+            check_compiled(model, losses[name], step, exact, name)
+        network = official if name.startswith("official") else model
+        variants[name] = partial(backward, network, losses[name])
     print(
         f"B-cos ResNet-{options.depth}, batch {options.batch_size}, {options.image_size} px, {options.layer}"
     )
@@ -179,7 +203,7 @@ def check_equal(model: Classifier, official: nn.Module, layer: str) -> None:
 
 
 def check_compiled(
-    model: Classifier, compiled: CompiledExplanations, step: Step, attributor: BcosContributions, name: str
+    model: Classifier, compiled: partial[Tensor], step: Step, attributor: BcosContributions, name: str
 ) -> None:
     """Compare the gradients of a compiled step and of ours with ours in float64; leave the model as it was.
 
@@ -192,7 +216,7 @@ def check_compiled(
     for loss in (
         partial(guided_loss, model.double(), *exact, attributor),
         partial(guided_loss, model, *step, attributor),
-        partial(compiled_loss, model, compiled, *step),
+        compiled,
     ):
         backward(model, loss)
         found.append([p.grad.double().clone() for p in model.parameters() if p.grad is not None])
