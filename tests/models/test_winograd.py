@@ -10,6 +10,7 @@ from torch import Tensor
 from guidance.models import winograd
 
 # Images; channels of input and output, which fill vectors and panels of 32 or do not; height and width.
+# The last one's tiles are more than two threads compute at a time.
 GEOMETRIES = [
     (1, 1, 1, 1, 1),
     (2, 3, 5, 1, 7),
@@ -18,6 +19,7 @@ GEOMETRIES = [
     (2, 24, 7, 7, 14),
     (1, 5, 8, 13, 6),
     (2, 32, 64, 8, 8),
+    (4, 40, 33, 45, 61),
 ]
 
 
