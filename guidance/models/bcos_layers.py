@@ -113,7 +113,12 @@ class BcosConv2d(DynamicLinear, nn.Module):
         conv = self.linear
         if is_explained_input(x):  # no explanation goes through norms
             x = x.detach()
-        squares = squared_norm(x.unflatten(1, (conv.groups, -1)), dim=2)[:, :, 0]
+        if (
+            conv.groups == 1
+        ):  # a view in which groups are a dimension would be one of channels that are not last
+            squares = squared_norm(x, dim=1)
+        else:
+            squares = squared_norm(x.unflatten(1, (conv.groups, -1)), dim=2)[:, :, 0]
         kernel, stride, padding = conv.kernel_size, conv.stride, cast("tuple[int, ...]", conv.padding)
         if kernel == (1, 1) and padding == (0, 0):
             sums = squares[:, :, :: stride[0], :: stride[1]]

@@ -7,8 +7,10 @@ import torch
 from bcos.modules import BcosConv2d as ReferenceConv
 from bcos.modules.norms import BatchNormUncentered2d, NoBias
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from guidance.models.bcos_layers import BcosConv2d, UncenteredBatchNorm2d
+from guidance.models.closed_forms import plain_formulas
 from guidance.models.dynamic_factors import explanation_backward
 
 
@@ -65,6 +67,16 @@ def test_equals_the_package(b: float, groups: int, dilation: int) -> None:
     reference.load_state_dict(layer.state_dict())
     x = torch.randn(2, 4, 9, 9)
     torch.testing.assert_close(layer(x), reference(x))
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_compiler_sees_no_view_of_what_norms_are_of(kernel: int) -> None:
+    """Of a view torch's compiler would make a copy with channels first, and read that ever after."""
+    layer = BcosConv2d(3, 4, kernel, padding=kernel // 2)
+    with plain_formulas():
+        graph = make_fx(lambda x: layer.patch_norms(x))(torch.rand(2, 3, 4, 4)).graph
+    (x,) = (node for node in graph.nodes if node.op == "placeholder")
+    assert {node.target for node in x.users} == {torch.ops.aten.pow.Tensor_Scalar}
 
 
 def test_zero_patch_is_finite_twice() -> None:
