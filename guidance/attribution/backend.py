@@ -1,4 +1,4 @@
-"""What compiles a program: torch's compiler, with 3x3 convolutions on a CPU in a quarter of the products."""
+"""What compiles a program: torch's compiler, with some convolutions on a CPU by kernels of our own."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -10,11 +10,14 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.fx import GraphModule
 
-from guidance.models import winograd
+from guidance.models import kernels, pointwise, winograd
 
 _FEWEST_CHANNELS = 32
 _FEWEST_TILES = 32
 """With fewer in a batch, values of the filters are read and written for too little gain."""
+
+_MOST_PIXELS = 256
+"""With more in a map, torch is as fast with gradients of 1x1 filters."""
 
 _ANY_NUMBER = 8
 """Images of a batch of which a program does not know how many it has."""
@@ -27,7 +30,8 @@ def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
     """Compile a graph as ``torch.compile(backend="inductor")`` does, equal but for rounding.
 
     On a CPU, convolutions with 3x3 filters, stride 1 and padding 1, and their gradients are computed by
-    :mod:`guidance.models.winograd` where channels and pixels are many.
+    :mod:`guidance.models.winograd` where channels and pixels are many, and gradients of 1x1 filters by
+    :mod:`guidance.models.pointwise` where channels are many and pixels few.
     """
     from torch._inductor.compile_fx import compile_fx
     from torch._inductor.decomposition import select_decomp_table
@@ -59,19 +63,30 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *others: Any) -
     return winograd.convolution(x, _values(weight), channels, geometry.transposed)
 
 
-def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, _: Any, *others: Any) -> Any:
+def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, bias: Any, *others: Any) -> Any:
     geometry = _Geometry(*others[:-1])
     wants_x, wants_weight, wants_bias = others[-1]
-    if wants_bias or not wants_x or not _by_tiles(x, weight, geometry):
+    if wants_bias:
         return NotImplemented
-    values = _values(weight)
-    if wants_weight:
-        return *winograd.gradients(gradient, x, values, geometry.transposed), None
-    return winograd.convolution(gradient, values, x.shape[1], not geometry.transposed), None, None
+    if wants_x and _by_tiles(x, weight, geometry):
+        values = _values(weight)
+        if wants_weight:
+            return *winograd.gradients(gradient, x, values, geometry.transposed), None
+        return winograd.convolution(gradient, values, x.shape[1], not geometry.transposed), None, None
+    # The gradient of what a transposed convolution gave is what its filters would be convolved with.
+    outputs, inputs = (x, gradient) if geometry.transposed else (gradient, x)
+    if not wants_weight or not _by_panels(outputs, weight, geometry):
+        return NotImplemented
+    kernels.library("pointwise")
+    of_x = None
+    if wants_x:
+        backward = torch.ops.aten.convolution_backward
+        of_x = backward(gradient, x, weight, bias, *others[:-1], [True, False, False])[0]
+    return of_x, pointwise.gradients(outputs, inputs, geometry.stride[0]), None
 
 
 def _values(weight: Tensor) -> Tensor:
-    winograd.kernels()  # what cannot be compiled is to fail here, and not in the first step
+    kernels.library("winograd")  # what cannot be compiled is to fail here, and not in the first step
     values: Tensor = winograd.filters(weight)
     return values
 
@@ -81,11 +96,21 @@ def _by_tiles(x: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
     ones = {*geometry.stride, *geometry.padding, *geometry.dilation, geometry.groups}
     if tuple(weight.shape[2:]) != (3, 3) or ones != {1} or any(geometry.output_padding):
         return False
-    if x.dtype not in winograd.DTYPES or not winograd.AVAILABLE:
+    if x.dtype not in kernels.DTYPES or not kernels.AVAILABLE:
         return False
     images = x.shape[0] if isinstance(x.shape[0], int) else _ANY_NUMBER
     down, right = (-(-side // winograd.TILE) for side in x.shape[2:])
     return min(weight.shape[:2]) >= _FEWEST_CHANNELS and images * down * right >= _FEWEST_TILES
+
+
+def _by_panels(outputs: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
+    """Return whether gradients of filters are ones that a product of panels computes, and faster."""
+    if tuple(weight.shape[2:]) != (1, 1) or any(geometry.padding) or geometry.groups != 1:
+        return False
+    if outputs.dtype not in kernels.DTYPES or not kernels.AVAILABLE or len(set(geometry.stride)) > 1:
+        return False
+    whole_panels = not any(channels % kernels.PANEL for channels in weight.shape[:2])
+    return whole_panels and outputs.shape[2] * outputs.shape[3] <= _MOST_PIXELS
 
 
 FORMULAS: dict[OpOverload[..., Any], Callable[..., Any]] = {

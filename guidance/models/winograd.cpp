@@ -1,29 +1,12 @@
 // Convolutions with 3x3 filters by values at 36 pairs of points: the sums and products of winograd.py.
-// Channels last. Vectors are as long as the processor's, in the language that GCC and Clang share.
-
-#include <algorithm>
-#include <cstdint>
-#include <cstring>
-#include <new>
+// Channels last. What comes before this is panels.h.
 
 namespace {
 
 constexpr int VALUES = 6;           // of a row or column of a tile, one for each point
 constexpr int POINTS = VALUES * VALUES;
 constexpr int TILE = 4;             // pixels of the output; tiles of an input overlap
-constexpr int PANEL = 32;           // channels whose values are next to each other
 constexpr int64_t CACHE = 4 << 20;  // bytes that are taken to stay in the cache, of each thread
-
-// Rows of a product whose sums, two vectors each, have room in the registers.
-#if defined(__AVX512F__)
-constexpr int BYTES = 64, ROWS = 14;
-#elif defined(__AVX__)
-constexpr int BYTES = 32, ROWS = 6;
-#elif defined(__aarch64__)
-constexpr int BYTES = 16, ROWS = 12;
-#else
-constexpr int BYTES = 16, ROWS = 6;
-#endif
 
 // Points: 0, the square roots of 2 and of 1/2 with both signs, infinity.
 constexpr double A = 1.41421356237309504880, B = 0.70710678118654752440;
@@ -60,42 +43,6 @@ template <typename Matrix>
 struct Straight {
   static constexpr double at(int row, int column) { return Matrix::of[row][column]; }
 };
-
-template <typename T>
-struct Vector {
-  typedef T type __attribute__((vector_size(BYTES)));
-  typedef T anywhere __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
-  static constexpr int size = BYTES / sizeof(T);
-};
-
-// In one instruction.
-template <typename T>
-typename Vector<T>::type load(const T* from) {
-  return *reinterpret_cast<const typename Vector<T>::anywhere*>(from);
-}
-
-template <typename T>
-void store(T* to, typename Vector<T>::type vector) {
-  *reinterpret_cast<typename Vector<T>::anywhere*>(to) = vector;
-}
-
-// Of channels that may be fewer than a vector's, zeros for the others.
-template <typename T>
-typename Vector<T>::type load_some(const T* from, int64_t channels) {
-  if (channels >= Vector<T>::size) return load(from);
-  typename Vector<T>::type vector = {};
-  if (channels > 0) std::memcpy(&vector, from, channels * sizeof(T));
-  return vector;
-}
-
-template <typename T>
-void store_some(T* to, typename Vector<T>::type vector, int64_t channels) {
-  if (channels >= Vector<T>::size) {
-    store(to, vector);
-  } else if (channels > 0) {
-    std::memcpy(to, &vector, channels * sizeof(T));
-  }
-}
 
 // A sum of which the coefficients are known when this is compiled, those that are 0 left out.
 template <typename Matrix, int row, int column, int columns, typename T, typename V>
@@ -134,17 +81,6 @@ inline int place(int value, bool back) {
   constexpr int inverse[VALUES] = {5, 3, 4, 1, 2, 0};
   return back ? inverse[value / VALUES] * VALUES + inverse[value % VALUES] : value;
 }
-
-inline int64_t parts(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
-
-// Memory in lines of the cache, with no values at first.
-template <typename T>
-struct Room {
-  explicit Room(int64_t size) : memory(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{64}))) {}
-  ~Room() { ::operator delete(memory, std::align_val_t{64}); }
-  Room(const Room&) = delete;
-  T* const memory;
-};
 
 // [36, panels of channels, rows, PANEL]; numbers `apart` from one pair of points to the next.
 template <typename T>
@@ -223,53 +159,6 @@ void pixels(Values<T> values, int64_t first, int64_t count, bool back, T* y, Ima
   }
 }
 
-// c [rows, 2 vectors] = a [rows, columns] b [columns, 2 vectors], added to what is there if asked.
-// Rows of b and c are a panel's, and those of a, or, if it is turned, its columns.
-template <int rows, bool turned, typename T>
-void product(const T* a, const T* b, T* c, int64_t columns, bool adds) {
-  constexpr int size = Vector<T>::size;
-  typename Vector<T>::type left[rows] = {}, right[rows] = {};
-  for (int64_t k = 0; k < columns; ++k) {
-    const typename Vector<T>::type b_left = load(b + k * PANEL), b_right = load(b + k * PANEL + size);
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; ++i) {
-      const T factor = a[turned ? k * PANEL + i : i * PANEL + k];
-      left[i] += factor * b_left;
-      right[i] += factor * b_right;
-    }
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < rows; ++i) {
-    T* to = c + i * PANEL;
-    store(to, adds ? load(to) + left[i] : left[i]);
-    store(to + size, adds ? load(to + size) + right[i] : right[i]);
-  }
-}
-
-// c [rows, PANEL] = a [rows, depth] b [depth, PANEL], for at most `most` rows. `a_panel` numbers further are the next
-// PANEL columns of a. Sums of so many come first, and are added up: that rounds less than one sum.
-template <int most, bool turned, typename T>
-void product_of(int64_t rows, const T* a, int64_t a_panel, const T* b, T* c, int64_t depth, bool adds) {
-  if constexpr (most > 1) {
-    if (rows < most) return product_of<most - 1, turned>(rows, a, a_panel, b, c, depth, adds);
-  }
-  for (int64_t k = 0; k < depth; k += PANEL, a += a_panel) {
-    for (int64_t j = 0; j < PANEL; j += 2 * Vector<T>::size) {
-      product<most, turned>(a, b + k * PANEL + j, c + j, std::min<int64_t>(PANEL, depth - k), adds || k > 0);
-    }
-  }
-}
-
-// Calls a function of a first row and a number of rows, of as many as a product takes, and as even as they can be.
-template <typename Function>
-void for_blocks(int64_t begin, int64_t end, Function function) {
-  const int64_t blocks = parts(end - begin, ROWS);
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t top = begin + block * (end - begin) / blocks;
-    function(top, begin + (block + 1) * (end - begin) / blocks - top);
-  }
-}
-
 // Rows of all columns' panels from the first on, PANEL of them or what there is and zeros: to [columns, PANEL].
 template <typename T>
 void turn(Values<T> values, int64_t point, int64_t first, int64_t columns, T* to) {
@@ -316,7 +205,7 @@ void convolution(const T* x, T* filters, T* y, Images images, int64_t from, int6
         const int64_t begin = share * number / shares, end = (share + 1) * number / shares;
         for_blocks(begin, end, [&](int64_t top, int64_t rows) {
           product_of<ROWS, false>(rows, of_x.values.at(point, 0, top), some * PANEL, filter,
-                                  of_y.values.at(point, panel, top), from, false);
+                                  of_y.values.at(point, panel, top), PANEL, from, false);
         });
       }
       pixels<T>(of_y.values, first, number, back, y, images, to);
@@ -361,7 +250,7 @@ void gradients_of_filters(const T* outputs, const T* inputs, T* filters, Images 
         for_blocks(begin, end, [&](int64_t top, int64_t rows) {
           product_of<ROWS, true>(rows, of_outputs.values.at(point, rows_panel, 0) + top % PANEL, PANEL * PANEL,
                                  of_inputs.values.at(point, panel, 0), of_filters.values.at(point, panel, top),
-                                 number, first > 0);
+                                 PANEL, number, first > 0);
         });
       }
     }

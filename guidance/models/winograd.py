@@ -15,37 +15,15 @@ These are operators of torch (``torch.ops.guidance``), as a compiled program cal
 derivatives but :func:`gradients`.
 """
 
-import ctypes
-import sys
-from functools import cache
-from pathlib import Path
-
 import torch
 from torch import Tensor
+
+from guidance.models.kernels import PANEL, call, channels_last, size
 
 TILE = 4
 """Height and width of the tiles of an output."""
 
 _POINTS = 36
-_PANEL = 32  # channels whose values lie next to each other
-_NAMES = {torch.float32: "float", torch.float64: "double"}
-
-DTYPES = tuple(_NAMES)
-"""What the operators take."""
-
-AVAILABLE = sys.platform != "win32"
-"""Whether they can be compiled: the compiler that torch takes on Windows has other vectors."""
-
-
-@cache
-def kernels() -> ctypes.CDLL:
-    """Return what is compiled, as torch's compiler compiles and keeps what it generates."""
-    from torch._inductor.codecache import CppCodeCache
-
-    source = Path(__file__).with_suffix(".cpp").read_text(encoding="utf-8")
-    # Products and sums in one instruction, which torch forbids the code that it generates.
-    library: ctypes.CDLL = CppCodeCache.load(source, extra_flags=("-ffp-contract=fast",))
-    return library
 
 
 @torch.library.custom_op("guidance::winograd_filters", mutates_args=())
@@ -61,8 +39,8 @@ def filters(weight: Tensor) -> Tensor:
     """
     outputs, inputs = weight.shape[:2]
     values: Tensor = _values(weight)
-    values[:, -_PANEL:] = 0
-    _call("values_of_filters", [_last(weight), values], outputs, inputs)
+    values[:, -PANEL:] = 0
+    call("winograd", "values_of_filters", [channels_last(weight), values], outputs, inputs)
     return values
 
 
@@ -80,7 +58,15 @@ def convolution(x: Tensor, values: Tensor, channels: int, transposed: bool) -> T
         [N, channels, H, W], channels last.
     """
     out = _images(x, channels)
-    _call("convolution", [_last(x), values, out], *_size(x), x.shape[1], channels, int(transposed))
+    call(
+        "winograd",
+        "convolution",
+        [channels_last(x), values, out],
+        *size(x),
+        x.shape[1],
+        channels,
+        int(transposed),
+    )
     return out
 
 
@@ -101,10 +87,11 @@ def gradients(gradient: Tensor, x: Tensor, values: Tensor, transposed: bool) -> 
     # The gradient of what a transposed convolution gave is what its filters would be convolved with.
     outputs, inputs = (x, gradient) if transposed else (gradient, x)
     of_filters = _filters(outputs, inputs)
-    _call(
+    call(
+        "winograd",
         "gradients_of_filters",
-        [_last(outputs), _last(inputs), of_filters],
-        *_size(x),
+        [channels_last(outputs), channels_last(inputs), of_filters],
+        *size(x),
         outputs.shape[1],
         inputs.shape[1],
     )
@@ -115,7 +102,7 @@ def gradients(gradient: Tensor, x: Tensor, values: Tensor, transposed: bool) -> 
 def _values(weight: Tensor) -> Tensor:
     outputs, inputs = weight.shape[:2]
     # A line is left between points: what is a power of two apart would share few lines of the cache.
-    return weight.new_empty(_POINTS, (-(-inputs // _PANEL) * outputs + 1) * _PANEL)
+    return weight.new_empty(_POINTS, (-(-inputs // PANEL) * outputs + 1) * PANEL)
 
 
 @convolution.register_fake
@@ -130,27 +117,10 @@ def _(gradient: Tensor, x: Tensor, values: Tensor, transposed: bool) -> tuple[Te
 
 def _images(like: Tensor, channels: int) -> Tensor:
     """Return memory for [N, channels, H, W], of as many images and pixels as ``like``."""
-    images, height, width = _size(like)
+    images, height, width = size(like)
     return like.new_empty(images, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _filters(outputs: Tensor, inputs: Tensor) -> Tensor:
     """Return memory for filters of as many channels, [C', C, 3, 3]."""
     return outputs.new_empty(outputs.shape[1], 3, 3, inputs.shape[1]).permute(0, 3, 1, 2)
-
-
-def _size(x: Tensor) -> tuple[int, int, int]:
-    images, _, height, width = x.shape
-    return images, height, width
-
-
-def _last(x: Tensor) -> Tensor:
-    """Return what is [N, C, H, W] with its channels last in memory, [N, H, W, C]."""
-    return x.permute(0, 2, 3, 1).contiguous()
-
-
-def _call(name: str, tensors: list[Tensor], *sizes: int) -> None:
-    """Call a kernel of the type of its tensors."""
-    kernel = getattr(kernels(), f"{name}_{_NAMES[tensors[0].dtype]}")
-    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
-    kernel(*pointers, *map(ctypes.c_int64, sizes), ctypes.c_int64(torch.get_num_threads()))

@@ -1,4 +1,4 @@
-"""Which convolutions of a program are computed by tiles, and that explanations stay what they are."""
+"""Which convolutions of a program are by kernels of our own, and that explanations stay what they are."""
 
 import copy
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from guidance.attribution import BcosContributions, CompiledExplanations
 from guidance.attribution.backend import FORMULAS, inductor
-from guidance.models import BcosConv2d, Classifier, UncenteredBatchNorm2d, winograd
+from guidance.models import BcosConv2d, Classifier, UncenteredBatchNorm2d, kernels, pointwise, winograd
 from guidance.models.bcos_classifier import bcos_classifier
 from tests.attribution.compiled_checks import (
     SOME,
@@ -33,6 +33,7 @@ Mode = Literal["fake", "symbolic"]
 
 TILED = torch.ops.guidance.winograd_convolution.default
 TILED_GRADIENTS = torch.ops.guidance.winograd_gradients.default
+PANELS = torch.ops.guidance.pointwise_gradients.default
 
 
 @pytest.fixture(autouse=True)
@@ -65,17 +66,32 @@ def network() -> Classifier:
     return bcos_classifier(layers, 3, {"mid1": "0", "final": "3"})
 
 
+def pointwise_network() -> Classifier:
+    """With 1x1 filters of whole panels, with a stride and without."""
+    layers = nn.Sequential(
+        BcosConv2d(6, 32, 3, stride=2, padding=1),
+        BcosConv2d(32, 64, 1, stride=2),
+        UncenteredBatchNorm2d(64),
+        BcosConv2d(64, 32),
+        BcosConv2d(32, 3, b=1.5),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    return bcos_classifier(layers, 3, {"mid1": "1", "final": "4"})
+
+
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Kernels that are called."""
     found: list[str] = []
-    call = winograd._call
+    call = kernels.call
 
-    def noting(name: str, *args: Any) -> None:
+    def noting(file: str, name: str, *args: Any) -> None:
         found.append(name)
-        call(name, *args)
+        call(file, name, *args)
 
-    monkeypatch.setattr(winograd, "_call", noting)
+    for module in (winograd, pointwise):
+        monkeypatch.setattr(module, "call", noting)
     return found
 
 
@@ -86,6 +102,17 @@ def test_steps(calls: list[str]) -> None:
     assert calls.count("gradients_of_filters") == 3 * 2
     # Values of the filters are computed once for all four.
     assert calls.count("values_of_filters") == 3
+
+
+def test_steps_by_panels(calls: list[str]) -> None:
+    check_training(pointwise_network(), backend=TILES_UNCOMPILED)
+    # Of images and of explanations, of two layers, in each of three steps.
+    assert calls == ["pointwise_gradients"] * 12
+
+
+def test_steps_of_some_images_by_panels(calls: list[str]) -> None:
+    check_training(pointwise_network(), backend=TILES_UNCOMPILED, guided=SOME)
+    assert calls == ["pointwise_gradients"] * len(SOME) * 4
 
 
 def test_steps_of_some_images(calls: list[str]) -> None:
@@ -137,6 +164,11 @@ def test_compiled_code(calls: list[str]) -> None:
     assert calls.count("values_of_filters") == 3
 
 
+def test_compiled_code_by_panels(calls: list[str]) -> None:
+    check_training(pointwise_network(), backend=inductor)
+    assert calls == ["pointwise_gradients"] * 12
+
+
 def test_frozen_filters(calls: list[str]) -> None:
     """The gradient of the input alone."""
     x, weight = torch.randn(2, 32, 16, 16, requires_grad=True), torch.randn(32, 32, 3, 3)
@@ -179,7 +211,7 @@ OTHERS: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
     "dilation": (partial(F.conv2d, padding=2, dilation=2), tensors()),
     "groups": (partial(F.conv2d, padding=1, groups=2), (tensors()[0], torch.randn(64, 16, 3, 3))),
     "bias": (lambda x, weight: convolve(x, weight, weight.sum((1, 2, 3))), tensors()),
-    "other filters": (partial(F.conv2d, padding=1), tensors(kernel=1)),
+    "other filters": (partial(F.conv2d, padding=2), tensors(kernel=5)),
     "output padding": (
         partial(F.conv_transpose2d, padding=1, stride=2, output_padding=1),
         tensors(size=16),
@@ -215,3 +247,41 @@ def test_filters_alone_are_left_to_torch() -> None:
     found = targets(gradient, *tensors())
     assert torch.ops.aten.convolution_backward.default in found
     assert TILED_GRADIENTS not in found
+
+
+def of_weight(function: Callable[..., Tensor], x: Tensor, weight: Tensor) -> Tensor:
+    weight = weight.detach().requires_grad_()
+    return torch.autograd.grad(function(x, weight).sum(), weight)[0]
+
+
+def test_what_panels_are_for() -> None:
+    pointwise_weight = torch.randn(64, 32, 1, 1)
+    for size, function in ((16, F.conv2d), (31, partial(F.conv2d, stride=2))):
+        x = torch.randn(2, 32, size, size)
+        for mode in ("fake", "symbolic"):
+            assert PANELS in targets(partial(of_weight, function), x, pointwise_weight, mode)
+    x = torch.randn(2, 64, 8, 8)
+    doubling = partial(F.conv_transpose2d, stride=2, output_padding=1)
+    assert PANELS in targets(partial(of_weight, doubling), x, pointwise_weight)
+    assert PANELS in targets(partial(of_weight, doubling), x.double(), pointwise_weight.double())
+
+
+BY_TORCH: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
+    "many pixels": (F.conv2d, tensors(size=17, kernel=1)),
+    "padding": (partial(F.conv2d, padding=1), tensors(size=9, kernel=1)),
+    "groups": (partial(F.conv2d, groups=2), (torch.randn(2, 128, 8, 8), torch.randn(64, 64, 1, 1))),
+    "strides": (partial(F.conv2d, stride=(1, 2)), tensors(kernel=1)),
+    "part of a panel": (F.conv2d, tensors(outputs=33, kernel=1)),
+    "part of a panel to read": (F.conv2d, tensors(inputs=48, kernel=1)),
+    "bias": (lambda x, weight: F.conv2d(x, weight, weight.sum((1, 2, 3))), tensors(kernel=1)),
+    "bfloat16": (F.conv2d, (tensors()[0].bfloat16(), tensors(kernel=1)[1].bfloat16())),
+    "one dimension": (F.conv1d, (torch.randn(8, 32, 99), torch.randn(32, 32, 1))),
+}
+
+
+@pytest.mark.parametrize("name", BY_TORCH)
+def test_what_panels_are_not_for(name: str) -> None:
+    function, arguments = BY_TORCH[name]
+    found = targets(partial(of_weight, function), *arguments)
+    assert torch.ops.aten.convolution_backward.default in found
+    assert PANELS not in found

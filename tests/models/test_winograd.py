@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from guidance.models import winograd
+from guidance.models import kernels, winograd
 
 # Images; channels of input and output, which fill vectors and panels of 32 or do not; height and width.
 # The last one's tiles are more than two threads compute at a time.
@@ -93,7 +93,7 @@ def test_rounding(transposed: bool) -> None:
         assert (ours - value).norm() < 2.5 * (theirs - value).norm()
 
 
-@pytest.mark.parametrize("dtype", winograd.DTYPES)
+@pytest.mark.parametrize("dtype", kernels.DTYPES)
 @pytest.mark.parametrize("transposed", [True, False])
 def test_operators_are_what_a_compiler_is_told(dtype: torch.dtype, transposed: bool) -> None:
     x, weight, gradient = (each.to(dtype) for each in tensors((2, 9, 9, 5, 6)))
