@@ -3,10 +3,12 @@
 
 namespace {
 
-constexpr int VALUES = 6;           // of a row or column of a tile, one for each point
+constexpr int VALUES = 6;               // of a row or column of a tile, one for each point
 constexpr int POINTS = VALUES * VALUES;
-constexpr int TILE = 4;             // pixels of the output; tiles of an input overlap
-constexpr int64_t CACHE = 4 << 20;  // bytes that are taken to stay in the cache, of each thread
+constexpr int TILE = 4;                 // pixels of the output; tiles of an input overlap
+constexpr int64_t CACHE = 4 << 20;      // bytes that are taken to stay in the cache, of each thread
+constexpr int64_t OWN_CACHE = 1 << 20;  // of what no other thread reads
+constexpr int64_t FEWEST = 28;          // tiles that are worth reading all filters for
 
 // Points: 0, the square roots of 2 and of 1/2 with both signs, infinity.
 constexpr double A = 1.41421356237309504880, B = 0.70710678118654752440;
@@ -110,50 +112,44 @@ struct Images {
   int64_t tiles() const { return count * down() * right(); }
 };
 
-// x [images, height, width, channels] to the values of `count` tiles from the first on, as rows.
+// A tile of x [images, height, width, channels] to a row of values.
 template <typename T, typename Matrix>
-void tiles(const T* x, Images images, int64_t channels, bool back, int64_t first, int64_t count, Values<T> values) {
+void read_tile(const T* x, Images images, int64_t channels, int64_t tile, Values<T> values, int64_t to_row) {
   constexpr int size = Matrix::size, padding = (size - TILE) / 2;
   const int64_t height = images.height, width = images.width, down = images.down(), right = images.right();
-#pragma omp for
-  for (int64_t tile = first; tile < first + count; ++tile) {
-    const int64_t top = tile / right % down * TILE - padding, left = tile % right * TILE - padding;
-    const T* image = x + tile / (right * down) * height * width * channels;
-    for (int64_t channel = 0; channel < parts(channels, PANEL) * PANEL; channel += Vector<T>::size) {
-      typename Vector<T>::type pixels[size * size] = {}, out[POINTS];
-      for (int i = 0; i < size; ++i) {
-        for (int j = 0; j < size; ++j) {
-          const int64_t row = top + i, column = left + j;
-          if (row < 0 || row >= height || column < 0 || column >= width) continue;
-          const T* from = image + (row * width + column) * channels + channel;
-          pixels[i * size + j] = load_some(from, channels - channel);
-        }
+  const int64_t top = tile / right % down * TILE - padding, left = tile % right * TILE - padding;
+  const T* image = x + tile / (right * down) * height * width * channels;
+  for (int64_t channel = 0; channel < parts(channels, PANEL) * PANEL; channel += Vector<T>::size) {
+    typename Vector<T>::type pixels[size * size] = {}, out[POINTS];
+    for (int i = 0; i < size; ++i) {
+      for (int j = 0; j < size; ++j) {
+        const int64_t row = top + i, column = left + j;
+        if (row < 0 || row >= height || column < 0 || column >= width) continue;
+        const T* from = image + (row * width + column) * channels + channel;
+        pixels[i * size + j] = load_some(from, channels - channel);
       }
-      both_sides<Straight<Matrix>, VALUES, size, T>(out, pixels);
-      T* to = values.at(0, channel / PANEL, tile - first) + channel % PANEL;
-      for (int k = 0; k < POINTS; ++k) store(to + place(k, back) * values.apart, out[k]);
     }
+    both_sides<Straight<Matrix>, VALUES, size, T>(out, pixels);
+    T* to = values.at(0, channel / PANEL, to_row) + channel % PANEL;
+    for (int k = 0; k < POINTS; ++k) store(to + k * values.apart, out[k]);
   }
 }
 
-// The values of `count` tiles from the first on to y [images, height, width, channels].
+// A row of values to a tile of y [images, height, width, channels].
 template <typename T>
-void pixels(Values<T> values, int64_t first, int64_t count, bool back, T* y, Images images, int64_t channels) {
+void write_tile(Values<T> values, int64_t from_row, T* y, Images images, int64_t channels, int64_t tile) {
   const int64_t height = images.height, width = images.width, down = images.down(), right = images.right();
-#pragma omp for nowait
-  for (int64_t tile = first; tile < first + count; ++tile) {
-    const int64_t top = tile / right % down * TILE, left = tile % right * TILE;
-    T* image = y + tile / (right * down) * height * width * channels;
-    for (int64_t channel = 0; channel < channels; channel += Vector<T>::size) {
-      typename Vector<T>::type in[POINTS], out[TILE * TILE];
-      const T* from = values.at(0, channel / PANEL, tile - first) + channel % PANEL;
-      for (int k = 0; k < POINTS; ++k) in[k] = load(from + place(k, back) * values.apart);
-      both_sides<Turned<FromOutput>, TILE, VALUES, T>(out, in);
-      for (int i = 0; i < TILE && top + i < height; ++i) {
-        for (int j = 0; j < TILE && left + j < width; ++j) {
-          T* to = image + ((top + i) * width + left + j) * channels + channel;
-          store_some(to, out[i * TILE + j], channels - channel);
-        }
+  const int64_t top = tile / right % down * TILE, left = tile % right * TILE;
+  T* image = y + tile / (right * down) * height * width * channels;
+  for (int64_t channel = 0; channel < channels; channel += Vector<T>::size) {
+    typename Vector<T>::type in[POINTS], out[TILE * TILE];
+    const T* from = values.at(0, channel / PANEL, from_row) + channel % PANEL;
+    for (int k = 0; k < POINTS; ++k) in[k] = load(from + k * values.apart);
+    both_sides<Turned<FromOutput>, TILE, VALUES, T>(out, in);
+    for (int i = 0; i < TILE && top + i < height; ++i) {
+      for (int j = 0; j < TILE && left + j < width; ++j) {
+        T* to = image + ((top + i) * width + left + j) * channels + channel;
+        store_some(to, out[i * TILE + j], channels - channel);
       }
     }
   }
@@ -162,55 +158,118 @@ void pixels(Values<T> values, int64_t first, int64_t count, bool back, T* y, Ima
 // Rows of all columns' panels from the first on, PANEL of them or what there is and zeros: to [columns, PANEL].
 template <typename T>
 void turn(Values<T> values, int64_t point, int64_t first, int64_t columns, T* to) {
-  const int64_t rows = std::min<int64_t>(PANEL, values.rows - first);
-  if (rows < PANEL) std::fill_n(to, parts(columns, PANEL) * PANEL * PANEL, T(0));
+  constexpr int size = Vector<T>::size;
   for (int64_t panel = 0; panel < parts(columns, PANEL); ++panel, to += PANEL * PANEL) {
-    for (int64_t row = 0; row < rows; ++row) {
-      const T* from = values.at(point, panel, first + row);
-#pragma GCC unroll 32
-      for (int k = 0; k < PANEL; ++k) to[k * PANEL + row] = from[k];
+    for (int row = 0; row < PANEL; row += size) {
+      for (int column = 0; column < PANEL; column += size) {
+        typename Vector<T>::type square[size] = {};
+        const int64_t rows = std::min<int64_t>(size, values.rows - first - row);
+        for (int64_t k = 0; k < rows; ++k) square[k] = load(values.at(point, panel, first + row + k) + column);
+        transpose<T>(square);
+        for (int k = 0; k < size; ++k) store(to + (column + k) * PANEL + row, square[k]);
+      }
     }
   }
 }
 
-// How many tiles are computed at a time, so that their values stay in the cache.
+// How many tiles are computed at a time, of so many channels, so that their values stay in so many bytes of cache.
 template <typename T>
-int64_t at_once(int64_t tiles, int64_t channels, int64_t threads) {
-  const int64_t most = std::max<int64_t>(128, threads * CACHE / (POINTS * channels * sizeof(T)));
+int64_t at_once(int64_t tiles, int64_t channels, int64_t fewest, int64_t cache) {
+  const int64_t most = std::max<int64_t>(fewest, cache / (POINTS * channels * sizeof(T)));
   return parts(tiles, parts(tiles, most));
 }
+
+template <typename T>
+struct Convolution {
+  const T* x;  // [images, height, width, from]
+  T* y;        // [images, height, width, to]
+  Images images;
+  int64_t from, to;
+  Values<T> filters;
+  bool back;
+  int64_t threads;
+
+  int64_t panels() const { return parts(to, PANEL); }
+  int64_t of_filter() const { return parts(from, PANEL) * PANEL * PANEL; }
+
+  // [from, PANEL], which is in memory or computed there.
+  const T* filter(int64_t point, int64_t panel, T* memory) const {
+    if (back) return filters.at(place(point, back), panel, 0);
+    turn(filters, point, panel * PANEL, from, memory);
+    return memory;
+  }
+
+  // Of all threads, each of which multiplies all tiles at some points.
+  void by_points() const {
+    const int64_t count = images.tiles(), some = at_once<T>(count, from + to, 128, threads * CACHE);
+    // Of the tiles, so that many threads have enough to do.
+    const int64_t shares = parts(4 * threads, POINTS * panels());
+    const OwnValues<T> of_x(some, from), of_y(some, to);
+#pragma omp parallel num_threads(threads)
+    {
+      const Room<T> memory(of_filter());
+      for (int64_t first = 0; first < count; first += some) {
+        const int64_t number = std::min(some, count - first);
+#pragma omp for
+        for (int64_t row = 0; row < number; ++row) {
+          read_tile<T, FromInput>(x, images, from, first + row, of_x.values, row);
+        }
+#pragma omp for
+        for (int64_t unit = 0; unit < POINTS * panels() * shares; ++unit) {
+          const int64_t point = unit / shares / panels(), panel = unit / shares % panels(), share = unit % shares;
+          multiply_rows(of_x.values, of_y.values, point, panel, filter(point, panel, memory.memory),
+                        share * number / shares, (share + 1) * number / shares);
+        }
+#pragma omp for nowait
+        for (int64_t row = 0; row < number; ++row) write_tile(of_y.values, row, y, images, to, first + row);
+      }
+    }
+  }
+
+  // Of each thread by itself, some tiles at all points: no value goes from one to another, but each reads all filters.
+  void by_tiles() const {
+    const int64_t count = images.tiles(), share = parts(count, threads);
+    const int64_t some = at_once<T>(share, from + to, FEWEST, OWN_CACHE), blocks = parts(share, some) * threads;
+    const Room<T> memory(back ? 0 : POINTS * panels() * of_filter());
+#pragma omp parallel num_threads(threads)
+    {
+      const OwnValues<T> of_x(some, from), of_y(some, to);
+#pragma omp for
+      for (int64_t unit = 0; unit < (back ? 0 : POINTS * panels()); ++unit) {
+        filter(unit / panels(), unit % panels(), memory.memory + unit * of_filter());
+      }
+#pragma omp for
+      for (int64_t block = 0; block < blocks; ++block) {
+        const int64_t first = block * count / blocks, number = (block + 1) * count / blocks - first;
+        for (int64_t row = 0; row < number; ++row) {
+          read_tile<T, FromInput>(x, images, from, first + row, of_x.values, row);
+        }
+        for (int64_t unit = 0; unit < POINTS * panels(); ++unit) {
+          const int64_t point = unit / panels(), panel = unit % panels();
+          const T* of_panel = back ? filter(point, panel, nullptr) : memory.memory + unit * of_filter();
+          multiply_rows(of_x.values, of_y.values, point, panel, of_panel, 0, number);
+        }
+        for (int64_t row = 0; row < number; ++row) write_tile(of_y.values, row, y, images, to, first + row);
+      }
+    }
+  }
+
+  void multiply_rows(Values<T> of_x, Values<T> of_y, int64_t point, int64_t panel, const T* filter, int64_t begin,
+                     int64_t end) const {
+    for_blocks(begin, end, [&](int64_t top, int64_t rows) {
+      product_of<ROWS, false>(rows, of_x.at(point, 0, top), of_x.rows * PANEL, filter, of_y.at(point, panel, top),
+                              PANEL, from, false);
+    });
+  }
+};
 
 // x [images, height, width, from] to y [images, height, width, to].
 template <typename T>
 void convolution(const T* x, T* filters, T* y, Images images, int64_t from, int64_t to, bool back, int64_t threads) {
-  const int64_t count = images.tiles(), some = at_once<T>(count, from + to, threads), panels = parts(to, PANEL);
-  const int64_t shares = parts(4 * threads, POINTS * panels);  // of the tiles, so that many threads have enough to do
-  const OwnValues<T> of_x(some, from), of_y(some, to);
   const Values<T> of_filters{filters, back ? distance(from, to) : distance(to, from), back ? from : to};
-#pragma omp parallel num_threads(threads)
-  {
-    const Room<T> turned(parts(from, PANEL) * PANEL * PANEL);
-    for (int64_t first = 0; first < count; first += some) {
-      const int64_t number = std::min(some, count - first);
-      tiles<T, FromInput>(x, images, from, back, first, number, of_x.values);
-#pragma omp for
-      for (int64_t unit = 0; unit < POINTS * panels * shares; ++unit) {
-        const int64_t point = unit / shares / panels, panel = unit / shares % panels, share = unit % shares;
-        const T* filter = turned.memory;
-        if (back) {
-          filter = of_filters.at(point, panel, 0);
-        } else {
-          turn(of_filters, point, panel * PANEL, from, turned.memory);
-        }
-        const int64_t begin = share * number / shares, end = (share + 1) * number / shares;
-        for_blocks(begin, end, [&](int64_t top, int64_t rows) {
-          product_of<ROWS, false>(rows, of_x.values.at(point, 0, top), some * PANEL, filter,
-                                  of_y.values.at(point, panel, top), PANEL, from, false);
-        });
-      }
-      pixels<T>(of_y.values, first, number, back, y, images, to);
-    }
-  }
+  const Convolution<T> all{x, y, images, from, to, of_filters, back, threads};
+  const bool small = POINTS * of_filters.apart * int64_t(sizeof(T)) <= CACHE;
+  return small && images.tiles() >= threads * FEWEST ? all.by_tiles() : all.by_points();
 }
 
 // filters [rows, 3, 3, columns] to their values.
@@ -235,14 +294,21 @@ void values_of_filters(const T* filters, T* memory, int64_t rows, int64_t column
 template <typename T>
 void gradients_of_filters(const T* outputs, const T* inputs, T* filters, Images images, int64_t to, int64_t from,
                           int64_t threads) {
-  const int64_t count = images.tiles(), some = at_once<T>(count, from + to, threads), panels = parts(from, PANEL);
+  const int64_t count = images.tiles(), some = at_once<T>(count, from + to, 128, threads * CACHE);
+  const int64_t panels = parts(from, PANEL);
   const OwnValues<T> of_outputs(some, to), of_inputs(some, from), of_filters(to, from);
 #pragma omp parallel num_threads(threads)
   {
     for (int64_t first = 0; first < count; first += some) {
       const int64_t number = std::min(some, count - first), of_rows = parts(to, PANEL);
-      tiles<T, FromOutput>(outputs, images, to, false, first, number, of_outputs.values);
-      tiles<T, FromInput>(inputs, images, from, false, first, number, of_inputs.values);
+#pragma omp for nowait
+      for (int64_t row = 0; row < number; ++row) {
+        read_tile<T, FromOutput>(outputs, images, to, first + row, of_outputs.values, row);
+      }
+#pragma omp for
+      for (int64_t row = 0; row < number; ++row) {
+        read_tile<T, FromInput>(inputs, images, from, first + row, of_inputs.values, row);
+      }
 #pragma omp for
       for (int64_t unit = 0; unit < POINTS * panels * of_rows; ++unit) {
         const int64_t point = unit / of_rows / panels, panel = unit / of_rows % panels, rows_panel = unit % of_rows;

@@ -10,7 +10,8 @@ from torch import Tensor
 from guidance.models import kernels, winograd
 
 # Images; channels of input and output, which fill vectors and panels of 32 or do not; height and width.
-# The last one's tiles are more than two threads compute at a time.
+# The last ones' tiles are more than are computed at a time, by each of two threads for itself, and, since
+# there are so many filters, by both together.
 GEOMETRIES = [
     (1, 1, 1, 1, 1),
     (2, 3, 5, 1, 7),
@@ -20,6 +21,7 @@ GEOMETRIES = [
     (1, 5, 8, 13, 6),
     (2, 32, 64, 8, 8),
     (4, 40, 33, 45, 61),
+    (2, 128, 130, 40, 52),
 ]
 
 
@@ -104,9 +106,10 @@ def test_operators_are_what_a_compiler_is_told(dtype: torch.dtype, transposed: b
 
 
 @pytest.mark.parametrize("threads", [1, 2, 24])
-def test_any_number_of_threads(threads: int) -> None:
-    """More tiles than one or two threads compute at a time; with 24 threads, parts of them."""
-    x, weight, gradient = tensors((1, 40, 33, 101, 121))
+@pytest.mark.parametrize("geometry", [(1, 40, 33, 101, 121), (1, 40, 33, 61, 41)])
+def test_any_number_of_threads(threads: int, geometry: tuple[int, ...]) -> None:
+    """Enough tiles for each of 24 threads to compute its own, and fewer, of which all multiply parts."""
+    x, weight, gradient = tensors(geometry)
     usual = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
