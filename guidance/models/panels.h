@@ -74,7 +74,7 @@ void transpose(typename Vector<T>::type* rows) {
   constexpr int size = Vector<T>::size;
   if constexpr (step < size) {
 #if __has_builtin(__builtin_shufflevector)
-    constexpr std::make_index_sequence<size> lanes;
+    constexpr std::make_index_sequence<size> lanes{};
     for (int row = 0; row < size; ++row) {
       if (row & step) continue;
       const typename Vector<T>::type one = rows[row], other = rows[row + step];
