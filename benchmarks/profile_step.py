@@ -1,8 +1,8 @@
 """Where the time of a guided step goes: ``python benchmarks/profile_step.py --help``.
 
 Prints the operations that take most of a step of a B-cos ResNet with random weights and images, and how fast
-the gradients of its convolutions are computed (of input and weight; a multiplication and an addition are two
-operations; shapes are those of the output's gradient, the input and the weight).
+torch computes gradients of convolutions (2: of input and weight, 1: of one of them; a multiplication and an
+addition are two operations; shapes are those of the output's gradient, the input and the weight).
 """
 
 from functools import partial
@@ -12,6 +12,7 @@ import torch
 from guided_step import backward, compiled_loss, guided_loss
 from step_options import begin, step_parser
 from study_cost import count
+from torch.autograd.profiler_util import FunctionEvent
 
 from guidance.attribution import BcosContributions, CompiledExplanations
 
@@ -23,6 +24,8 @@ CONVOLUTIONS = (
     "aten::slow_conv",
     # Convolutions by tiles, their sums and their products.
     "guidance::winograd",
+    # Gradients of filters by panels.
+    "guidance::pointwise",
     "aten::bmm",
 )
 
@@ -52,14 +55,23 @@ def main() -> None:
     seconds = sum(event.self_cpu_time_total for event in events) / 1e6
     total = count(partial(backward, model, partial(guided_loss, model, *step, attributor)))
     print(f"convolutions: {seconds:.2f} s; all products: {total / 1e9:.0f} billion operations")
-    gradients = [event for event in events if event.key == "aten::convolution_backward"]
-    for event in sorted(gradients, key=lambda event: -event.cpu_time_total)[:20]:
-        gradient, x, weight = event.input_shapes[:3]
-        operations = 4 * prod(weight) * x[0] * min(prod(gradient[2:]), prod(x[2:])) * event.count
-        rate = operations / event.cpu_time_total / 1e3
-        print(
-            f"{event.cpu_time_total / 1e3:6.1f} ms {rate:4.0f} GFLOPS {event.count} x {[gradient, x, weight]}"
-        )
+    print_gradients([event for event in profile.events() if event.name == "aten::convolution_backward"])
+
+
+def print_gradients(events: list[FunctionEvent]) -> None:
+    """Print how fast gradients of convolutions are, the longest first."""
+    times: dict[str, list[float]] = {}
+    rates: dict[str, float] = {}
+    for event in events:
+        shapes: list[list[int]] = event.input_shapes[:3]  # type: ignore[assignment]
+        gradient, x, weight = shapes
+        wanted = str(event.concrete_inputs[-1]).count("True")  # gradients of input and weight
+        name = f"{wanted} of {[gradient, x, weight]}"
+        rates[name] = 2 * wanted * prod(weight) * x[0] * min(prod(gradient[2:]), prod(x[2:]))
+        times.setdefault(name, []).append(event.cpu_time_total)
+    for name, each in sorted(times.items(), key=lambda item: -sum(item[1]))[:20]:
+        rate = rates[name] * len(each) / sum(each) / 1e3
+        print(f"{sum(each) / 1e3:6.1f} ms {rate:4.0f} GFLOPS {len(each)} x {name}")
 
 
 if __name__ == "__main__":

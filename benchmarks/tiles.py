@@ -1,7 +1,8 @@
-"""How much faster 3x3 convolutions make a compiled step: ``python benchmarks/tiles.py --threads 2``.
+"""How much faster kernels of our own make a compiled step: ``python benchmarks/tiles.py --threads 2``.
 
 Compiles the guided step of a B-cos ResNet twice, with torch's own convolutions and as it is, 3x3 ones by
-Winograd's minimal filtering. Prints how far the gradients of both are apart, then times them in turn.
+Winograd's minimal filtering, in tiles, and gradients of 1x1 filters by products of panels. Prints how far the
+gradients of both are apart, then times them in turn.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=at_least_one, default=5)
     options = parser.parse_args()
     model, step = begin(options)
-    backends: dict[str, Backend] = {"torch's convolutions": "inductor", "by tiles": inductor}
+    backends: dict[str, Backend] = {"torch's convolutions": "inductor", "by tiles and panels": inductor}
     variants: dict[str, Callable[[], object]] = {}
     gradients = []
     for name, backend in backends.items():
