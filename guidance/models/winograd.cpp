@@ -79,9 +79,9 @@ inline void both_sides(V* out, const V* in) {
 }
 
 // A filter that is turned around has its values at inverse points.
-inline int place(int value, bool back) {
+inline int turned_around(int64_t point) {
   constexpr int inverse[VALUES] = {5, 3, 4, 1, 2, 0};
-  return back ? inverse[value / VALUES] * VALUES + inverse[value % VALUES] : value;
+  return inverse[point / VALUES] * VALUES + inverse[point % VALUES];
 }
 
 // [36, panels of channels, rows, PANEL]; numbers `apart` from one pair of points to the next.
@@ -194,7 +194,7 @@ struct Convolution {
 
   // [from, PANEL], which is in memory or computed there.
   const T* filter(int64_t point, int64_t panel, T* memory) const {
-    if (back) return filters.at(place(point, back), panel, 0);
+    if (back) return filters.at(turned_around(point), panel, 0);
     turn(filters, point, panel * PANEL, from, memory);
     return memory;
   }
