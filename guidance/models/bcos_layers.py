@@ -113,9 +113,8 @@ class BcosConv2d(DynamicLinear, nn.Module):
         conv = self.linear
         if is_explained_input(x):  # no explanation goes through norms
             x = x.detach()
-        if (
-            conv.groups == 1
-        ):  # a view in which groups are a dimension would be one of channels that are not last
+        # Of a view with a dimension of groups torch's compiler would make a copy with channels first.
+        if conv.groups == 1:
             squares = squared_norm(x, dim=1)
         else:
             squares = squared_norm(x.unflatten(1, (conv.groups, -1)), dim=2)[:, :, 0]

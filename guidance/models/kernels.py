@@ -39,7 +39,7 @@ def call(file: str, name: str, tensors: list[Tensor], *sizes: int) -> None:
         file: Its source, without ``.cpp``.
         name: Its name, without that of the type.
         tensors: Their memory is what it reads and writes.
-        sizes: What follows.
+        sizes: Numbers that follow them, in its order; that of the threads comes last by itself.
     """
     kernel = getattr(library(file), f"{name}_{_NAMES[tensors[0].dtype]}")
     pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
