@@ -76,8 +76,8 @@ def test_operator_is_what_a_compiler_is_told(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 24])
 def test_any_number_of_threads(threads: int) -> None:
-    """With 24 threads, parts of the panels that are multiplied by one."""
-    x, weight, gradient, _ = tensors((2, 160, 128, 33, 35, 1))
+    """Two threads share five panels in unequal parts, 24 take one each."""
+    x, weight, gradient, _ = tensors((2, 160, 224, 33, 35, 1))
     (expected,) = torch.autograd.grad(F.conv2d(x, weight.requires_grad_()), weight, gradient)
     usual = torch.get_num_threads()
     try:
