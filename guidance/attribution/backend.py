@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch._ops import OpOverload
-from torch.fx import GraphModule
+from torch.fx import Graph, GraphModule
 
+from guidance.attribution import first_images, graph_nodes, position_sums
 from guidance.models import kernels, pointwise, winograd
 
 _FEWEST_CHANNELS = 32
@@ -21,6 +23,25 @@ _MOST_PIXELS = 256
 
 _ANY_NUMBER = 8
 """Images of a batch of which a program does not know how many it has."""
+
+
+class _ByKernels(CustomGraphPass):
+    """Changes of the graph of a program and its gradients."""
+
+    def __call__(self, graph: Graph) -> None:
+        change(graph)
+
+    def uuid(self) -> bytes:
+        files = (first_images, graph_nodes, position_sums)
+        identity: bytes = get_hash_for_files(tuple(str(file.__file__) for file in files))
+        return identity
+
+
+def change(graph: Graph) -> None:
+    """Change the graph of a program and its gradients on a CPU to what is computed faster, and equal."""
+    position_sums.sum_by_kernels(graph)
+    first_images.add_in_place(graph)
+
 
 Backend = str | Callable[..., Any]
 """Of ``torch.compile``: a name, or a function of a graph and its inputs."""
@@ -41,7 +62,12 @@ def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
     # Torch keeps what it compiled, and does not look at the formulas.
     formulas = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     with torch.compiler.config.patch(cache_key_tag=formulas):  # type: ignore[attr-defined]
-        return compile_fx(graph, inputs, decompositions={**select_decomp_table(), **FORMULAS})
+        return compile_fx(
+            graph,
+            inputs,
+            decompositions={**select_decomp_table(), **FORMULAS},
+            config_patches={"joint_custom_post_pass": _ByKernels()},
+        )
 
 
 class _Geometry(NamedTuple):

@@ -1,6 +1,7 @@
 """The B-cos transform: what makes of a linear map one whose outputs are scaled by powers of cosines."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from guidance.models.dynamic_factors import (
     explaining,
     keep_factor,
     playing,
-    recorded,
+    recorded_of,
 )
 from guidance.models.rows import add_to_rows, take_rows
 
@@ -34,7 +35,7 @@ def cosine_scale(out: Tensor, norm: Callable[[], Tensor], b: float) -> Tensor:
     if b == 1:
         return out
     if b != 2 or playing() or for_compiler():
-        return dynamic_scale(out, recorded(lambda: _power_of_cosine(out, norm(), b)))
+        return dynamic_scale(out, recorded_of(partial(_power_of_cosine, b=b), lambda: (out, norm())))
     of_rows: RowGradients = []
     scaled: Tensor
     scaled, factor, wait = _CosineScale.apply(out, norm(), of_rows)

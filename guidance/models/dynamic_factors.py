@@ -227,26 +227,34 @@ class _RecordedFactor:
         wait: What explanations of some rows are made to depend on, so that whoever made the factor goes back
             after them.
         of_rows: Where these leave the gradients of their rows, for whoever made the factor.
+        slices: Computes the factor of the images of a slice.
     """
 
-    def __init__(self, whole: Tensor, wait: Tensor, of_rows: RowGradients) -> None:
+    def __init__(
+        self,
+        whole: Tensor,
+        wait: Tensor,
+        of_rows: RowGradients,
+        slices: Callable[[slice], Tensor] | None = None,
+    ) -> None:
         self.whole = whole
         self._wait = wait
         self._of_rows = of_rows
+        self._slices = slices or whole.__getitem__
 
     def rows(self, rows: Tensor | slice) -> Tensor:
         if isinstance(rows, slice):
-            return self.whole[rows]  # a compiler spreads gradients of a slice at no cost
+            return self._slices(rows)  # only a compiler has slices
         out: Tensor = _RowsOfFactor.apply(self._wait, self.whole.detach(), rows, self._of_rows)
         return out
 
 
-def _recorded_factor(factor: Tensor) -> _RecordedFactor:
+def _recorded_factor(factor: Tensor, slices: Callable[[slice], Tensor] | None = None) -> _RecordedFactor:
     of_rows: RowGradients = []
     whole = wait = factor
     if factor.requires_grad and torch.is_grad_enabled():
         whole, wait = _WholeFactor.apply(factor, of_rows)
-    return _RecordedFactor(whole, wait, of_rows)
+    return _RecordedFactor(whole, wait, of_rows, slices)
 
 
 class FactorTape:
@@ -304,17 +312,31 @@ class FactorTape:
 
     def factor(self, compute: Callable[[], Tensor], of_batch: bool) -> Tensor:
         """Compute and keep the next factor, or give it out; see :func:`recorded`."""
-        if self._rows is None:
-            computed = compute()
-            factor = computed if of_batch else _recorded_factor(computed)
-            self._factors.append(factor)
-            return factor if isinstance(factor, Tensor) else factor.whole
+        if self._rows is not None:
+            return self._give_out(self._rows)
+        computed = compute()
+        return self._keep(computed if of_batch else _recorded_factor(computed))
+
+    def factor_of(self, function: Callable[..., Tensor], inputs: Callable[[], tuple[Tensor, ...]]) -> Tensor:
+        """Compute and keep the next factor, or give it out; see :func:`recorded_of`."""
+        if self._rows is not None:
+            return self._give_out(self._rows)
+        tensors = inputs()
+        return self._keep(
+            _recorded_factor(function(*tensors), lambda rows: function(*(each[rows] for each in tensors)))
+        )
+
+    def _keep(self, factor: "Tensor | _RecordedFactor") -> Tensor:
+        self._factors.append(factor)
+        return factor if isinstance(factor, Tensor) else factor.whole
+
+    def _give_out(self, rows: Tensor | slice) -> Tensor:
         factor = self._factors[self._next]
         self._next += 1
         if isinstance(factor, Tensor):
             return factor
         # Without a gradient, as before the layer that is explained, nothing that is computed is ever read.
-        return factor.rows(self._rows) if torch.is_grad_enabled() else factor.whole[:1]
+        return factor.rows(rows) if torch.is_grad_enabled() else factor.whole[:1]
 
     def keep(self, factor: _RecordedFactor) -> None:
         """Keep the next factor; see :func:`keep_factor`."""
@@ -341,6 +363,19 @@ def recorded(compute: Callable[[], Tensor], of_batch: bool = False) -> Tensor:
         of_batch: Whether all images share it. Otherwise its first dimension is that of the images.
     """
     return compute() if _tape is None else _tape.factor(compute, of_batch)
+
+
+def recorded_of(function: Callable[..., Tensor], inputs: Callable[[], tuple[Tensor, ...]]) -> Tensor:
+    """Compute a dynamic factor of each image, unless a :class:`FactorTape` has it.
+
+    For some images a compiler computes the factor again, of their rows of what it is a function of. Gradients
+    are then of these rows from the factor on, instead of ones of the whole batch that are zero elsewhere.
+
+    Args:
+        function: Of tensors [N, ...]; returns the factor, [N, ...], each image's of its own rows alone.
+        inputs: Computes these tensors.
+    """
+    return function(*inputs()) if _tape is None else _tape.factor_of(function, inputs)
 
 
 def keep_factor(factor: Tensor, wait: Tensor, of_rows: RowGradients) -> None:

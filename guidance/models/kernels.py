@@ -16,6 +16,9 @@ _NAMES = {torch.float32: "float", torch.float64: "double"}
 DTYPES = tuple(_NAMES)
 """What kernels take."""
 
+ORDER = (torch.Tag.needs_fixed_stride_order,)
+"""Of operators whose maps torch's compiler is to leave as it traced them: with channels last."""
+
 AVAILABLE = sys.platform != "win32"
 """Whether they can be compiled: the compiler that torch takes on Windows has other vectors."""
 

@@ -11,10 +11,10 @@ An operator of torch (``torch.ops.guidance``), as a compiled program calls it; i
 import torch
 from torch import Tensor
 
-from guidance.models.kernels import call, channels_last, size
+from guidance.models.kernels import ORDER, call, channels_last, size
 
 
-@torch.library.custom_op("guidance::pointwise_gradients", mutates_args=())
+@torch.library.custom_op("guidance::pointwise_gradients", mutates_args=(), tags=ORDER)
 def gradients(outputs: Tensor, inputs: Tensor, stride: int) -> Tensor:
     """Return the gradients of 1x1 filters, without padding and groups.
 

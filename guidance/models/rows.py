@@ -6,6 +6,8 @@ Torch (2.14, on a CPU) takes five to ten times as long for ``x[rows]`` and ``ind
 import torch
 from torch import Tensor
 
+from guidance.models.kernels import ORDER
+
 
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """Return ``x[rows]``, in the layout of ``x``.
@@ -33,6 +35,21 @@ def add_to_rows(x: Tensor, rows: Tensor, added: Tensor) -> Tensor:
         x.permute(0, 2, 3, 1).index_add_(0, rows, added.permute(0, 2, 3, 1))
         return x
     return x.index_add_(0, rows, added)
+
+
+@torch.library.custom_op("guidance::add_to_first", mutates_args=("x",), tags=ORDER)
+def add_to_first(x: Tensor, added: Tensor) -> None:
+    """Add to the first rows in place: an operator of torch, as a compiled program calls it.
+
+    Args:
+        x: [N, ...].
+        added: [P, ...], with P <= N.
+    """
+    x[: len(added)] += added
+
+
+ADD_TO_FIRST = torch.ops.guidance.add_to_first.default
+"""The operator, as nodes of a graph call it."""
 
 
 def _channels_last(x: Tensor) -> bool:

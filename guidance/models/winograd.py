@@ -18,7 +18,7 @@ derivatives but :func:`gradients`.
 import torch
 from torch import Tensor
 
-from guidance.models.kernels import PANEL, call, channels_last, size
+from guidance.models.kernels import ORDER, PANEL, call, channels_last, size
 
 TILE = 4
 """Height and width of the tiles of an output."""
@@ -26,7 +26,7 @@ TILE = 4
 _POINTS = 36
 
 
-@torch.library.custom_op("guidance::winograd_filters", mutates_args=())
+@torch.library.custom_op("guidance::winograd_filters", mutates_args=(), tags=ORDER)
 def filters(weight: Tensor) -> Tensor:
     """Return the values of filters at all pairs of points.
 
@@ -44,7 +44,7 @@ def filters(weight: Tensor) -> Tensor:
     return values
 
 
-@torch.library.custom_op("guidance::winograd_convolution", mutates_args=())
+@torch.library.custom_op("guidance::winograd_convolution", mutates_args=(), tags=ORDER)
 def convolution(x: Tensor, values: Tensor, channels: int, transposed: bool) -> Tensor:
     """Convolve with padding 1, as ``conv2d`` or ``conv_transpose2d``.
 
@@ -70,7 +70,7 @@ def convolution(x: Tensor, values: Tensor, channels: int, transposed: bool) -> T
     return out
 
 
-@torch.library.custom_op("guidance::winograd_gradients", mutates_args=())
+@torch.library.custom_op("guidance::winograd_gradients", mutates_args=(), tags=ORDER)
 def gradients(gradient: Tensor, x: Tensor, values: Tensor, transposed: bool) -> tuple[Tensor, Tensor]:
     """Return the gradients of input and filters of :func:`convolution` by that of its output.
 

@@ -1,4 +1,4 @@
-"""Which convolutions of a program are by kernels of our own, and that explanations stay what they are."""
+"""Which parts of a program are by kernels of our own, and that explanations stay what they are."""
 
 import copy
 from collections.abc import Callable
@@ -17,8 +17,16 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from guidance.attribution import BcosContributions, CompiledExplanations
-from guidance.attribution.backend import FORMULAS, inductor
-from guidance.models import BcosConv2d, Classifier, UncenteredBatchNorm2d, kernels, pointwise, winograd
+from guidance.attribution.backend import FORMULAS, change, inductor
+from guidance.models import (
+    BcosConv2d,
+    Classifier,
+    UncenteredBatchNorm2d,
+    channel_sums,
+    kernels,
+    pointwise,
+    winograd,
+)
 from guidance.models.bcos_classifier import bcos_classifier
 from tests.attribution.compiled_checks import (
     SOME,
@@ -46,10 +54,13 @@ def _as_it_is(graph: GraphModule, inputs: Any) -> Any:
     return make_boxed_func(graph)
 
 
-# The formulas in the graph of a compiled program, without the code that takes so long to make.
-TILES_UNCOMPILED = aot_autograd(
-    fw_compiler=_as_it_is, decompositions=FORMULAS, partition_fn=min_cut_rematerialization_partition
-)
+def _changed(graph: GraphModule, *others: Any, **options: Any) -> Any:
+    change(graph.graph)
+    return min_cut_rematerialization_partition(graph, *others, **options)
+
+
+# The formulas and changes of the graph of a compiled program, without the code that takes so long to make.
+TILES_UNCOMPILED = aot_autograd(fw_compiler=_as_it_is, decompositions=FORMULAS, partition_fn=_changed)
 
 
 def network() -> Classifier:
@@ -90,7 +101,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(name)
         call(file, name, *args)
 
-    for module in (winograd, pointwise):
+    for module in (winograd, pointwise, channel_sums):
         monkeypatch.setattr(module, "call", noting)
     return found
 
@@ -107,12 +118,17 @@ def test_steps(calls: list[str]) -> None:
 def test_steps_by_panels(calls: list[str]) -> None:
     check_training(pointwise_network(), backend=TILES_UNCOMPILED)
     # Of images and of explanations, of two layers, in each of three steps.
-    assert calls == ["pointwise_gradients"] * 12
+    assert calls.count("pointwise_gradients") == 12
+    # A batch norm's moments, and gradients of its factor, by images and by explanations.
+    assert calls.count("moments") == 3
+    assert calls.count("products") == 3 * 2
 
 
 def test_steps_of_some_images_by_panels(calls: list[str]) -> None:
     check_training(pointwise_network(), backend=TILES_UNCOMPILED, guided=SOME)
-    assert calls == ["pointwise_gradients"] * len(SOME) * 4
+    assert calls.count("pointwise_gradients") == len(SOME) * 4
+    assert calls.count("moments") == len(SOME)
+    assert calls.count("products") == len(SOME) * 2
 
 
 def test_steps_of_some_images(calls: list[str]) -> None:
@@ -166,7 +182,9 @@ def test_compiled_code(calls: list[str]) -> None:
 
 def test_compiled_code_by_panels(calls: list[str]) -> None:
     check_training(pointwise_network(), backend=inductor)
-    assert calls == ["pointwise_gradients"] * 12
+    assert calls.count("pointwise_gradients") == 12
+    assert calls.count("moments") == 3
+    assert calls.count("products") == 3 * 2
 
 
 def test_frozen_filters(calls: list[str]) -> None:

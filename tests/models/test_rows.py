@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from guidance.models.rows import add_to_rows, take_rows
+from guidance.models.rows import add_to_first, add_to_rows, take_rows
 
 ROWS = torch.tensor([2, 0, 2])
 
@@ -51,3 +51,13 @@ def test_sums_are_differentiated(layout: str) -> None:
     x, added = batch(layout).requires_grad_(), batch(layout, len(ROWS)).requires_grad_()
     assert torch.autograd.gradcheck(lambda a, b: add_to_rows(a.sin(), ROWS, b.sin()), (x, added))
     assert torch.autograd.gradcheck(lambda a: take_rows(a.sin(), ROWS), (x,))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_first_rows_that_are_added_to(layout: str, count: int) -> None:
+    x, added = batch(layout), batch(layout, count)
+    expected = torch.cat([x[:count] + added, x[count:]])
+    add_to_first(x, added)
+    torch.testing.assert_close(x, expected, rtol=0, atol=0)
+    torch.library.opcheck(add_to_first, (x, added))
