@@ -9,6 +9,7 @@ from guidance.models.dynamic_factors import (
     explanation_backward,
     playing,
     recorded,
+    recorded_of,
 )
 
 
@@ -73,3 +74,28 @@ def test_an_error_ends_the_playback() -> None:
     with pytest.raises(RuntimeError, match="stop"), FactorTape().play(torch.arange(1)):
         raise RuntimeError("stop")
     assert not playing()
+
+
+def test_factors_of_the_first_images_are_computed_of_their_rows() -> None:
+    counts: list[int] = []
+
+    def square(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        counts.append(len(x))
+        return x.square() * y
+
+    x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    y = torch.randn(4, 1, dtype=torch.float64)
+    tape = FactorTape()
+    with tape.record():
+        whole = recorded_of(square, lambda: (x, y))
+    with tape.play(slice(2)):
+        first = recorded_of(square, lambda: pytest.fail("nothing is computed but the factor"))
+    with tape.play(torch.tensor([3, 0])):
+        some = recorded_of(square, lambda: pytest.fail("nothing is computed"))
+    assert counts == [4, 2]
+    torch.testing.assert_close(first, whole[:2], rtol=0, atol=0)
+    torch.testing.assert_close(some, whole[[3, 0]], rtol=0, atol=0)
+    torch.testing.assert_close(recorded_of(square, lambda: (x, y)), whole, rtol=0, atol=0)
+    (gradient,) = torch.autograd.grad(first.sum(), x)
+    expected = torch.cat([2 * x[:2] * y[:2], torch.zeros(2, 3, dtype=torch.float64)])
+    torch.testing.assert_close(gradient, expected)
