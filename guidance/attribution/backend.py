@@ -39,8 +39,10 @@ class _ByKernels(CustomGraphPass):
 
 def change(graph: Graph) -> None:
     """Change the graph of a program and its gradients on a CPU to what is computed faster, and equal."""
+    graph_nodes.renew(graph)
     position_sums.sum_by_kernels(graph)
     first_images.add_in_place(graph)
+    graph_nodes.renew(graph)
 
 
 Backend = str | Callable[..., Any]

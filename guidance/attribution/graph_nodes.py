@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeGuard
 
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 
@@ -22,6 +23,21 @@ def is_map(node: Any) -> TypeGuard[Node]:
     if not isinstance(value, Tensor) or value.ndim != 4 or value.dtype not in kernels.DTYPES:
         return False
     return value.device.type == "cpu" and value.shape[1] > 1 and value.stride(1) == 1
+
+
+def renew(graph: Graph) -> None:
+    """Compute again what torch knows of the order in memory of results that do not have channels last.
+
+    It may be older than what is known of their operands: the gradient of pooling was noted with channels
+    first although all that it is made of has them last.
+    """
+    for node in graph.nodes:
+        value = node.meta.get("val")
+        if not isinstance(node.target, OpOverload) or not isinstance(value, Tensor) or value.ndim != 4:
+            continue
+        if value.shape[1] > 1 and value.stride(1) != 1 and node.all_input_nodes:
+            operands = map_arg((node.args, node.kwargs), value_of)
+            node.meta["val"] = node.target(*operands[0], **operands[1])
 
 
 def add_node(graph: Graph, target: Callable[..., Any], *arguments: Any) -> Node:

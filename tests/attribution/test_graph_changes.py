@@ -92,6 +92,23 @@ def test_kernels_read_what_is_scaled() -> None:
     changed(sums, last(2, 4, 3, 5), last(2, 4, 3, 5), positive(2, 1, 3, 5))
 
 
+def test_what_is_known_of_memory_is_renewed() -> None:
+    """By what is known of operands: what was noted with channels first is summed by a kernel."""
+
+    def sums(x: Tensor, y: Tensor) -> Tensor:
+        return (x.sin() * y).sum((0, 2, 3), keepdim=True)
+
+    inputs = last(2, 4, 3, 5), last(2, 4, 3, 5)
+    graph = trace(sums, *inputs)
+    for node in graph.graph.nodes:
+        if node.op == "call_function":
+            node.meta["val"] = node.meta["val"].contiguous()
+    change(graph.graph)
+    graph.recompile()
+    assert PRODUCTS in {node.target for node in graph.graph.nodes}
+    torch.testing.assert_close(graph(*inputs), sums(*inputs))
+
+
 def test_sums_of_positions_first() -> None:
     def sums(x: Tensor, y: Tensor) -> Tensor:
         return (x * y).sum((2, 3), keepdim=True).sum(0, keepdim=True)
