@@ -1,4 +1,4 @@
-"""What compiles a program: torch's compiler, with some convolutions on a CPU by kernels of our own."""
+"""What compiles a program: torch's compiler, with convolutions and sums on a CPU by kernels of our own."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -54,7 +54,8 @@ def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
 
     On a CPU, convolutions with 3x3 filters, stride 1 and padding 1, and their gradients are computed by
     :mod:`guidance.models.winograd` where channels and pixels are many, and gradients of 1x1 filters by
-    :mod:`guidance.models.pointwise` where channels are many and pixels few.
+    :mod:`guidance.models.pointwise` where channels are many and pixels few. Sums over batch and positions are
+    left to :mod:`guidance.models.channel_sums`, and gradients of the first images are added in place.
     """
     from torch._inductor.compile_fx import compile_fx
     from torch._inductor.decomposition import select_decomp_table

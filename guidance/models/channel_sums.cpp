@@ -18,7 +18,7 @@ void for_channels(int64_t channels, Function function) {
   for (; c < channels; c += size) function(c, std::integral_constant<int, 1>{});
 }
 
-// `vectors` vectors of channels at a position, and after them one that may have fewer channels.
+// One of `vectors` vectors of channels at a position; if it is the only one, there may be fewer channels.
 template <int vectors, typename T>
 typename Vector<T>::type load_channels(const T* from, int vector, int64_t channels) {
   if constexpr (vectors > 1) return load(from + vector * Vector<T>::size);
