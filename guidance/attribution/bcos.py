@@ -10,7 +10,8 @@ from torchvision.ops import StochasticDepth
 from guidance.attribution.forward_pass import ForwardPass, run_model
 from guidance.attribution.input_x_gradient import InputXGradient
 from guidance.errors import InputError, unknown_name
-from guidance.models.dynamic_factors import DynamicLinear, FactorTape, explanation_backward
+from guidance.models.dynamic_factors import DynamicLinear, explanation_backward
+from guidance.models.factor_tape import FactorTape
 
 
 class BcosContributions(InputXGradient):

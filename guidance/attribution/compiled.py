@@ -14,7 +14,7 @@ from guidance.attribution.bcos import BcosContributions, linear_but_for_factors
 from guidance.attribution.forward_pass import ForwardPass
 from guidance.attribution.pairs import attribute_pairs
 from guidance.attribution.program import Function, Program
-from guidance.models.dynamic_factors import FactorTape
+from guidance.models.factor_tape import FactorTape
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from guidance.attribution.layers import KeepActivation, find_layer
-from guidance.models.dynamic_factors import FactorTape, explained_input, is_explained_input
+from guidance.models.dynamic_factors import explained_input, is_explained_input
+from guidance.models.factor_tape import FactorTape
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from guidance.errors import InputError, unknown_name
-from guidance.models.dynamic_factors import explained_input, explaining, playing
+from guidance.models.dynamic_factors import explained_input, explaining
+from guidance.models.factor_tape import playing
 
 
 def find_layer(model: nn.Module, layer: str) -> tuple[nn.Module, bool]:

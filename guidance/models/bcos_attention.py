@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from guidance.models.bcos_linear import BcosLinear
 from guidance.models.bcos_norm import BiasFreeLayerNorm
-from guidance.models.dynamic_factors import DynamicLinear, dynamic_matmul, recorded
+from guidance.models.dynamic_factors import DynamicLinear, dynamic_matmul
+from guidance.models.factor_tape import recorded
 from guidance.models.linear_maps import multiply
 
 

@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from guidance.models.closed_forms import squared_norm, unit_norm
 from guidance.models.cosine_scale import cosine_scale
-from guidance.models.dynamic_factors import DynamicLinear, recorded
+from guidance.models.dynamic_factors import DynamicLinear
+from guidance.models.factor_tape import recorded
 from guidance.models.linear_maps import multiply
 
 

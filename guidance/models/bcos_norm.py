@@ -10,7 +10,8 @@ Interpretable CNNs and Vision Transformers" (arXiv 2306.10898). For batch norm s
 import torch
 from torch import Tensor, nn
 
-from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale, of_each_image, recorded
+from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale, of_each_image
+from guidance.models.factor_tape import recorded
 
 
 class _BiasFreeNorm(DynamicLinear, nn.Module):

@@ -27,7 +27,7 @@ class Classifier(nn.Module):
             registers); maps leave them out.
         channels_side: ``first`` if what the network's blocks hold is [N, C, h, w], ``last`` if [N, h, w, C].
         dynamic_linear: Whether the network is linear but for what it computes as
-            :func:`guidance.models.dynamic_factors.recorded`, dropout and stochastic depth.
+            :func:`guidance.models.factor_tape.recorded`, dropout and stochastic depth.
 
     Raises:
         InputError: If the head is not a module of the network or not linear, or there is no such side.

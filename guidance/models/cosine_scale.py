@@ -8,14 +8,8 @@ import torch
 from torch import Tensor
 
 from guidance.models.closed_forms import for_compiler
-from guidance.models.dynamic_factors import (
-    RowGradients,
-    dynamic_scale,
-    explaining,
-    keep_factor,
-    playing,
-    recorded_of,
-)
+from guidance.models.dynamic_factors import dynamic_scale, explaining
+from guidance.models.factor_tape import RowGradients, keep_factor, playing, recorded_of
 from guidance.models.rows import add_to_rows, take_rows
 
 
@@ -52,7 +46,7 @@ def _power_of_cosine(out: Tensor, norm: Tensor, b: float) -> Tensor:
 class _CosineScale(torch.autograd.Function):
     """``out * factor`` and the factor ``|out| / norm``, with a derivative of few passes over memory.
 
-    Gradients that explanations of some rows leave in the list, as in ``dynamic_factors``, are the factor's;
+    Gradients that explanations of some rows leave in the list, as in ``factor_tape``, are the factor's;
     what these explanations are to wait for is the last output.
     """
 

@@ -5,7 +5,7 @@ with kernels as large as the image. Here the gradient of the input is a transpos
 whose own derivatives are ordinary first ones.
 
 While :func:`guidance.models.explanation_backward` is active no gradient of a weight is computed. While a
-:class:`~guidance.models.dynamic_factors.FactorTape` plays, the maps return zeros, with the right gradients.
+:class:`~guidance.models.factor_tape.FactorTape` plays, the maps return zeros, with the right gradients.
 """
 
 from typing import Any

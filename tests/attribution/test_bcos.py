@@ -17,7 +17,8 @@ from guidance.attribution import BcosContributions, ForwardPass
 from guidance.errors import InputError
 from guidance.models import Classifier, bcos_convnext, bcos_densenet, bcos_resnet, bcos_small, bcos_vit
 from guidance.models.bcosified import bcosified
-from guidance.models.dynamic_factors import dynamic_scale, recorded
+from guidance.models.dynamic_factors import dynamic_scale
+from guidance.models.factor_tape import recorded
 
 CLASSES = torch.tensor([1, 0, 2, 1])
 ROWS = torch.tensor([3, 1, 1])

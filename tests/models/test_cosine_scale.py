@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from guidance.models.cosine_scale import cosine_scale
-from guidance.models.dynamic_factors import FactorTape, dynamic_scale, explanation_backward, recorded
+from guidance.models.dynamic_factors import dynamic_scale, explanation_backward
+from guidance.models.factor_tape import FactorTape, recorded
 
 ROWS = torch.tensor([2, 0, 2])
 Norm = Callable[[Tensor], Tensor]

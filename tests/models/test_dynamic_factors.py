@@ -3,14 +3,8 @@
 import pytest
 import torch
 
-from guidance.models.dynamic_factors import (
-    FactorTape,
-    dynamic_scale,
-    explanation_backward,
-    playing,
-    recorded,
-    recorded_of,
-)
+from guidance.models.dynamic_factors import dynamic_scale, explanation_backward
+from guidance.models.factor_tape import FactorTape, playing, recorded, recorded_of
 
 
 def test_dynamic_scale_is_a_product_outside_explanations() -> None:

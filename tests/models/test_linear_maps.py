@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from guidance.models.dynamic_factors import FactorTape, explanation_backward
+from guidance.models.dynamic_factors import explanation_backward
+from guidance.models.factor_tape import FactorTape
 from guidance.models.linear_maps import average_pool, convolve, multiply
 
 GEOMETRIES: list[dict[str, Any]] = [

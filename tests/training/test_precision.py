@@ -12,7 +12,7 @@ from guidance.losses import EnergyLoss
 from guidance.models.bcos_layers import BcosConv2d, UncenteredBatchNorm2d
 from guidance.models.bcos_linear import BcosLinear
 from guidance.models.bcos_norm import BiasFreeLayerNorm
-from guidance.models.dynamic_factors import FactorTape
+from guidance.models.factor_tape import FactorTape
 from guidance.training.module import GuidedClassifier
 from tests.training.test_module import make_batch, make_module
 
