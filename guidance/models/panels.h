@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 namespace {
@@ -24,7 +25,9 @@ constexpr int BYTES = 16, ROWS = 6;
 
 template <typename T>
 struct Vector {
+  typedef std::conditional_t<sizeof(T) == 4, int32_t, int64_t> Lane;
   typedef T type __attribute__((vector_size(BYTES)));
+  typedef Lane lanes __attribute__((vector_size(BYTES)));  // of all bits or none
   typedef T anywhere __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
   static constexpr int size = BYTES / sizeof(T);
 };
@@ -90,6 +93,21 @@ void transpose(typename Vector<T>::type* rows) {
   }
 }
 
+// A square of numbers, of which at most PANEL rows, `apart`, are there and the others zeros: turned, to [PANEL, PANEL].
+template <typename T>
+void turn(const T* from, int64_t apart, int64_t rows, T* to) {
+  constexpr int size = Vector<T>::size;
+  for (int row = 0; row < PANEL; row += size) {
+    for (int column = 0; column < PANEL; column += size) {
+      typename Vector<T>::type square[size] = {};
+      const int64_t number = std::min<int64_t>(size, rows - row);
+      for (int64_t k = 0; k < number; ++k) square[k] = load(from + (row + k) * apart + column);
+      transpose<T>(square);
+      for (int k = 0; k < size; ++k) store(to + (column + k) * PANEL + row, square[k]);
+    }
+  }
+}
+
 inline int64_t parts(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
 
 // Memory in lines of the cache, with no values at first.
@@ -102,16 +120,16 @@ struct Room {
 };
 
 // c [rows, 2 vectors] = a [rows, columns] b [columns, 2 vectors], added to what is there if asked.
-// Rows of b are a panel's, and those of a, or, if it is turned, its columns. Rows of c are `apart`.
+// Rows of b are a panel's, and those of a, or, if it is turned, its columns, `a_apart`. Rows of c are `apart`.
 template <int rows, bool turned, typename T>
-void product(const T* a, const T* b, T* c, int64_t apart, int64_t columns, bool adds) {
+void product(const T* a, int64_t a_apart, const T* b, T* c, int64_t apart, int64_t columns, bool adds) {
   constexpr int size = Vector<T>::size;
   typename Vector<T>::type left[rows] = {}, right[rows] = {};
   for (int64_t k = 0; k < columns; ++k) {
     const typename Vector<T>::type b_left = load(b + k * PANEL), b_right = load(b + k * PANEL + size);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
-      const T factor = a[turned ? k * PANEL + i : i * PANEL + k];
+      const T factor = a[turned ? k * a_apart + i : i * PANEL + k];
       left[i] += factor * b_left;
       right[i] += factor * b_right;
     }
@@ -134,7 +152,7 @@ void product_of(int64_t rows, const T* a, int64_t a_panel, const T* b, T* c, int
   for (int64_t k = 0; k < depth; k += PANEL, a += a_panel) {
     for (int64_t j = 0; j < PANEL; j += 2 * Vector<T>::size) {
       const int64_t columns = std::min<int64_t>(PANEL, depth - k);
-      product<most, turned>(a, b + k * PANEL + j, c + j, apart, columns, adds || k > 0);
+      product<most, turned>(a, a_panel / PANEL, b + k * PANEL + j, c + j, apart, columns, adds || k > 0);
     }
   }
 }

@@ -155,23 +155,6 @@ void write_tile(Values<T> values, int64_t from_row, T* y, Images images, int64_t
   }
 }
 
-// Rows of all columns' panels from the first on, PANEL of them or what there is and zeros: to [columns, PANEL].
-template <typename T>
-void turn(Values<T> values, int64_t point, int64_t first, int64_t columns, T* to) {
-  constexpr int size = Vector<T>::size;
-  for (int64_t panel = 0; panel < parts(columns, PANEL); ++panel, to += PANEL * PANEL) {
-    for (int row = 0; row < PANEL; row += size) {
-      for (int column = 0; column < PANEL; column += size) {
-        typename Vector<T>::type square[size] = {};
-        const int64_t rows = std::min<int64_t>(size, values.rows - first - row);
-        for (int64_t k = 0; k < rows; ++k) square[k] = load(values.at(point, panel, first + row + k) + column);
-        transpose<T>(square);
-        for (int k = 0; k < size; ++k) store(to + (column + k) * PANEL + row, square[k]);
-      }
-    }
-  }
-}
-
 // How many tiles are computed at a time, of so many channels, so that their values stay in so many bytes of cache.
 template <typename T>
 int64_t at_once(int64_t tiles, int64_t channels, int64_t fewest, int64_t cache) {
@@ -195,7 +178,10 @@ struct Convolution {
   // [from, PANEL], which is in memory or computed there.
   const T* filter(int64_t point, int64_t panel, T* memory) const {
     if (back) return filters.at(turned_around(point), panel, 0);
-    turn(filters, point, panel * PANEL, from, memory);
+    const int64_t row = panel * PANEL, rows = std::min<int64_t>(PANEL, to - row);
+    for (int64_t other = 0; other < parts(from, PANEL); ++other) {
+      turn(filters.at(point, other, row), PANEL, rows, memory + other * PANEL * PANEL);
+    }
     return memory;
   }
 
@@ -289,49 +275,116 @@ void values_of_filters(const T* filters, T* memory, int64_t rows, int64_t column
   }
 }
 
+// Values of a panel of channels, in the panel's place of a filter [3, 3, channels].
+template <typename T>
+inline void write_taps(const T* values, int64_t apart, T* filter, int64_t channels, int64_t panel) {
+  for (int64_t j = 0; j < PANEL; j += Vector<T>::size) {
+    const int64_t channel = panel * PANEL + j;
+    typename Vector<T>::type in[POINTS], taps[9];
+    for (int k = 0; k < POINTS; ++k) in[k] = load(values + k * apart + j);
+    both_sides<Turned<FromFilter>, 3, VALUES, T>(taps, in);
+    for (int k = 0; k < 9; ++k) store_some(filter + k * channels + channel, taps[k], channels - channel);
+  }
+}
+
+template <typename T>
+struct Gradients {
+  const T* outputs;  // [images, height, width, to]
+  const T* inputs;   // [images, height, width, from]
+  T* filters;        // [to, 3, 3, from]
+  Images images;
+  int64_t to, from;
+  int64_t threads;
+
+  int64_t panels() const { return parts(from, PANEL); }
+  int64_t products() const { return POINTS * panels() * parts(to, PANEL); }
+
+  // Of all threads, each of which multiplies all tiles at some points.
+  void by_points() const {
+    const int64_t count = images.tiles(), some = at_once<T>(count, from + to, 128, threads * CACHE);
+    const OwnValues<T> of_outputs(some, to), of_inputs(some, from), sums(to, from);
+#pragma omp parallel num_threads(threads)
+    {
+      for (int64_t first = 0; first < count; first += some) {
+        const int64_t number = std::min(some, count - first);
+#pragma omp for nowait
+        for (int64_t row = 0; row < number; ++row) {
+          read_tile<T, FromOutput>(outputs, images, to, first + row, of_outputs.values, row);
+        }
+#pragma omp for
+        for (int64_t row = 0; row < number; ++row) {
+          read_tile<T, FromInput>(inputs, images, from, first + row, of_inputs.values, row);
+        }
+#pragma omp for
+        for (int64_t unit = 0; unit < products(); ++unit) {
+          multiply_panels(unit, number, of_outputs.values, of_inputs.values, sums.values, first > 0);
+        }
+      }
+#pragma omp for
+      for (int64_t unit = 0; unit < panels() * to; ++unit) write_filter(sums.values, unit % to, unit / to);
+    }
+  }
+
+  // Of each thread by itself, some tiles at all points, which are added up at last.
+  void by_tiles() const {
+    const int64_t count = images.tiles(), some = at_once<T>(parts(count, threads), from + to, FEWEST, OWN_CACHE);
+    const int64_t apart = distance(to, from);
+    const Room<T> memory(threads * POINTS * apart);
+#pragma omp parallel num_threads(threads)
+    {
+      const OwnValues<T> of_outputs(some, to), of_inputs(some, from);
+#pragma omp for
+      for (int64_t thread = 0; thread < threads; ++thread) {
+        const Values<T> sums{memory.memory + thread * POINTS * apart, apart, to};
+        const int64_t begin = thread * count / threads, end = (thread + 1) * count / threads;
+        for (int64_t first = begin; first < end; first += some) {
+          const int64_t number = std::min(some, end - first);
+          for (int64_t row = 0; row < number; ++row) {
+            read_tile<T, FromOutput>(outputs, images, to, first + row, of_outputs.values, row);
+            read_tile<T, FromInput>(inputs, images, from, first + row, of_inputs.values, row);
+          }
+          for (int64_t unit = 0; unit < products(); ++unit) {
+            multiply_panels(unit, number, of_outputs.values, of_inputs.values, sums, first > begin);
+          }
+        }
+      }
+#pragma omp for
+      for (int64_t point = 0; point < POINTS; ++point) {
+        T* sum = memory.memory + point * apart;
+        for (int64_t thread = 1; thread < threads; ++thread) {
+          for (int64_t k = 0; k < apart; ++k) sum[k] += sum[thread * POINTS * apart + k];
+        }
+      }
+      const Values<T> sums{memory.memory, apart, to};
+#pragma omp for
+      for (int64_t unit = 0; unit < panels() * to; ++unit) write_filter(sums, unit % to, unit / to);
+    }
+  }
+
+  // A panel of outputs' channels and one of inputs' channels, at a point.
+  void multiply_panels(int64_t unit, int64_t number, Values<T> of_outputs, Values<T> of_inputs, Values<T> sums,
+                       bool adds) const {
+    const int64_t rows_panel = unit % parts(to, PANEL), panel = unit / parts(to, PANEL) % panels();
+    const int64_t point = unit / parts(to, PANEL) / panels(), begin = rows_panel * PANEL;
+    for_blocks(begin, std::min(to, begin + PANEL), [&](int64_t top, int64_t rows) {
+      product_of<ROWS, true>(rows, of_outputs.at(point, rows_panel, 0) + top % PANEL, PANEL * PANEL,
+                             of_inputs.at(point, panel, 0), sums.at(point, panel, top), PANEL, number, adds);
+    });
+  }
+
+  void write_filter(Values<T> sums, int64_t row, int64_t panel) const {
+    write_taps(sums.at(0, panel, row), sums.apart, filters + row * 9 * from, from, panel);
+  }
+};
+
 // outputs [images, height, width, to] and inputs [images, height, width, from] to the gradients of the filters
 // [to, 3, 3, from] of which the inputs give something whose gradient is the outputs.
 template <typename T>
 void gradients_of_filters(const T* outputs, const T* inputs, T* filters, Images images, int64_t to, int64_t from,
                           int64_t threads) {
-  const int64_t count = images.tiles(), some = at_once<T>(count, from + to, 128, threads * CACHE);
-  const int64_t panels = parts(from, PANEL);
-  const OwnValues<T> of_outputs(some, to), of_inputs(some, from), of_filters(to, from);
-#pragma omp parallel num_threads(threads)
-  {
-    for (int64_t first = 0; first < count; first += some) {
-      const int64_t number = std::min(some, count - first), of_rows = parts(to, PANEL);
-#pragma omp for nowait
-      for (int64_t row = 0; row < number; ++row) {
-        read_tile<T, FromOutput>(outputs, images, to, first + row, of_outputs.values, row);
-      }
-#pragma omp for
-      for (int64_t row = 0; row < number; ++row) {
-        read_tile<T, FromInput>(inputs, images, from, first + row, of_inputs.values, row);
-      }
-#pragma omp for
-      for (int64_t unit = 0; unit < POINTS * panels * of_rows; ++unit) {
-        const int64_t point = unit / of_rows / panels, panel = unit / of_rows % panels, rows_panel = unit % of_rows;
-        const int64_t begin = rows_panel * PANEL, end = std::min(to, begin + PANEL);
-        for_blocks(begin, end, [&](int64_t top, int64_t rows) {
-          product_of<ROWS, true>(rows, of_outputs.values.at(point, rows_panel, 0) + top % PANEL, PANEL * PANEL,
-                                 of_inputs.values.at(point, panel, 0), of_filters.values.at(point, panel, top),
-                                 PANEL, number, first > 0);
-        });
-      }
-    }
-#pragma omp for
-    for (int64_t unit = 0; unit < panels * to; ++unit) {
-      const int64_t panel = unit / to, row = unit % to;
-      for (int64_t j = 0; j < PANEL; j += Vector<T>::size) {
-        const int64_t column = panel * PANEL + j;
-        typename Vector<T>::type values[POINTS], taps[9];
-        for (int k = 0; k < POINTS; ++k) values[k] = load(of_filters.values.at(k, panel, row) + j);
-        both_sides<Turned<FromFilter>, 3, VALUES, T>(taps, values);
-        for (int k = 0; k < 9; ++k) store_some(filters + (row * 9 + k) * from + column, taps[k], from - column);
-      }
-    }
-  }
+  const Gradients<T> all{outputs, inputs, filters, images, to, from, threads};
+  const bool small = POINTS * distance(to, from) * int64_t(sizeof(T)) <= OWN_CACHE;
+  return small && images.tiles() >= threads * FEWEST ? all.by_tiles() : all.by_points();
 }
 
 }  // namespace
