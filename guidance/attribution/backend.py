@@ -12,7 +12,7 @@ from torch._ops import OpOverload
 from torch.fx import Graph, GraphModule
 
 from guidance.attribution import first_images, graph_nodes, position_sums
-from guidance.models import kernels, pointwise, winograd
+from guidance.models import few_channels, kernels, pointwise, winograd
 
 _FEWEST_CHANNELS = 32
 _FEWEST_TILES = 32
@@ -53,9 +53,10 @@ def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
     """Compile a graph as ``torch.compile(backend="inductor")`` does, equal but for rounding.
 
     On a CPU, convolutions with 3x3 filters, stride 1 and padding 1, and their gradients are computed by
-    :mod:`guidance.models.winograd` where channels and pixels are many, and gradients of 1x1 filters by
-    :mod:`guidance.models.pointwise` where channels are many and pixels few. Sums over batch and positions are
-    left to :mod:`guidance.models.channel_sums`, and gradients of the first images are added in place.
+    :mod:`guidance.models.winograd` where channels and pixels are many, gradients of 1x1 filters by
+    :mod:`guidance.models.pointwise` where channels are many and pixels few, and what goes back through a
+    first layer by :mod:`guidance.models.few_channels`. Sums over batch and positions are left to
+    :mod:`guidance.models.channel_sums`, and gradients of the first images are added in place.
     """
     from torch._inductor.compile_fx import compile_fx
     from torch._inductor.decomposition import select_decomp_table
@@ -63,7 +64,8 @@ def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
     if any(isinstance(each, Tensor) and each.device.type != "cpu" for each in inputs):
         return compile_fx(graph, inputs)
     # Torch keeps what it compiled, and does not look at the formulas.
-    formulas = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    files = [Path(__file__), Path(few_channels.__file__)]
+    formulas = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     with torch.compiler.config.patch(cache_key_tag=formulas):  # type: ignore[attr-defined]
         return compile_fx(
             graph,
@@ -86,7 +88,14 @@ class _Geometry(NamedTuple):
 
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *others: Any) -> Any:
     geometry = _Geometry(*others)
-    if bias is not None or not _by_tiles(x, weight, geometry):
+    if bias is not None:
+        return NotImplemented
+    if geometry.transposed and few_channels.takes(x, weight, geometry.dilation, geometry.groups):
+        kernels.library("few_channels")
+        parts = zip(x.shape[2:], weight.shape[2:], *geometry[:2], geometry.output_padding, strict=True)
+        image = [(out - 1) * step + taps - 2 * padding + left for out, taps, step, padding, left in parts]
+        return few_channels.transposed(x, weight, image, geometry.stride, geometry.padding)
+    if not _by_tiles(x, weight, geometry):
         return NotImplemented
     channels = weight.shape[1 if geometry.transposed else 0]
     return winograd.convolution(x, _values(weight), channels, geometry.transposed)
@@ -104,14 +113,23 @@ def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, bias: Any
         return winograd.convolution(gradient, values, x.shape[1], not geometry.transposed), None, None
     # The gradient of what a transposed convolution gave is what its filters would be convolved with.
     outputs, inputs = (x, gradient) if geometry.transposed else (gradient, x)
-    if not wants_weight or not _by_panels(outputs, weight, geometry):
+    if not wants_weight:
         return NotImplemented
-    kernels.library("pointwise")
+    if few_channels.takes(outputs, weight, geometry.dilation, geometry.groups):
+        kernels.library("few_channels")
+        of_weight = few_channels.gradients(
+            outputs, inputs, weight.shape[2:], geometry.stride, geometry.padding
+        )
+    elif _by_panels(outputs, weight, geometry):
+        kernels.library("pointwise")
+        of_weight = pointwise.gradients(outputs, inputs, geometry.stride[0])
+    else:
+        return NotImplemented
     of_x = None
     if wants_x:
         backward = torch.ops.aten.convolution_backward
         of_x = backward(gradient, x, weight, bias, *others[:-1], [True, False, False])[0]
-    return of_x, pointwise.gradients(outputs, inputs, geometry.stride[0]), None
+    return of_x, of_weight, None
 
 
 def _values(weight: Tensor) -> Tensor:

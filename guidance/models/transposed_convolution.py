@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from guidance.models import few_channels
 from guidance.models.closed_forms import for_compiler
 
 Pair = tuple[int, int]
@@ -39,9 +40,9 @@ def transposed_convolution(
         [N, C, H, W], zero where no patch reached.
     """
     few = weight.shape[1] < _FEW_CHANNELS and x.device.type == "cpu"
-    # Where a compiler makes the derivatives, nothing is gained.
-    differentiated = for_compiler() and torch.is_grad_enabled()
-    if few and min(stride) > 1 and dilation == (1, 1) and groups == 1 and not differentiated:
+    # Where a compiler makes the derivatives nothing is gained, nor where what it calls is faster.
+    compiled = for_compiler() and (torch.is_grad_enabled() or few_channels.takes(x, weight, dilation, groups))
+    if few and min(stride) > 1 and dilation == (1, 1) and groups == 1 and not compiled:
         steps = [-(-(p + whole) // s) for p, whole, s in zip(padding, size, stride, strict=True)]
         taps = [-(-k // s) for k, s in zip(weight.shape[2:], stride, strict=True)]
         beyond = [out + n - 1 - m for out, n, m in zip(x.shape[2:], taps, steps, strict=True)]

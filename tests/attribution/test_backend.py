@@ -23,6 +23,7 @@ from guidance.models import (
     Classifier,
     UncenteredBatchNorm2d,
     channel_sums,
+    few_channels,
     kernels,
     pointwise,
     winograd,
@@ -42,6 +43,8 @@ Mode = Literal["fake", "symbolic"]
 TILED = torch.ops.guidance.winograd_convolution.default
 TILED_GRADIENTS = torch.ops.guidance.winograd_gradients.default
 PANELS = torch.ops.guidance.pointwise_gradients.default
+TO_IMAGE = torch.ops.guidance.few_channels_transposed.default
+OF_FEW_CHANNELS = torch.ops.guidance.few_channels_gradients.default
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +104,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(name)
         call(file, name, *args)
 
-    for module in (winograd, pointwise, channel_sums):
+    for module in (winograd, pointwise, few_channels, channel_sums):
         monkeypatch.setattr(module, "call", noting)
     return found
 
@@ -113,6 +116,9 @@ def test_steps(calls: list[str]) -> None:
     assert calls.count("gradients_of_filters") == 3 * 2
     # Values of the filters are computed once for all four.
     assert calls.count("values_of_filters") == 3
+    # The first layer's: the explanation, and the gradients of images and explanations.
+    assert calls.count("few_channels_transposed") == 3
+    assert calls.count("few_channels_gradients") == 3 * 2
 
 
 def test_steps_by_panels(calls: list[str]) -> None:
@@ -171,7 +177,8 @@ def gradients(model: Classifier, logits: Tensor, maps: list[Tensor]) -> Tensor:
 
 def test_pairs(calls: list[str]) -> None:
     check_evaluation(network(), ["input", "final"], backend=TILES_UNCOMPILED)
-    assert calls
+    assert "convolution" in calls
+    assert "few_channels_transposed" in calls
 
 
 def test_compiled_code(calls: list[str]) -> None:
@@ -303,3 +310,49 @@ def test_what_panels_are_not_for(name: str) -> None:
     found = targets(partial(of_weight, function), *arguments)
     assert torch.ops.aten.convolution_backward.default in found
     assert PANELS not in found
+
+
+def test_what_few_channels_are_for() -> None:
+    x, weight = torch.randn(2, 6, 16, 16), torch.randn(32, 6, 7, 7)
+    stem = partial(F.conv2d, stride=2, padding=3)
+    gradient = torch.randn(2, 32, 8, 8)
+    back = partial(F.conv_transpose2d, stride=2, padding=3, output_padding=1)
+    for mode in ("fake", "symbolic"):
+        assert OF_FEW_CHANNELS in targets(partial(of_weight, stem), x, weight, mode)
+        assert OF_FEW_CHANNELS in targets(partial(of_weight, back), gradient, weight, mode)
+        assert TO_IMAGE in targets(back, gradient, weight, mode)
+    assert TO_IMAGE in targets(back, gradient.double(), weight.double())
+
+
+def test_gradients_of_a_first_layer_are_torchs() -> None:
+    """By both operators, and where the input's gradient is wanted too, in rows and columns that differ."""
+    x, weight = torch.randn(2, 32, 5, 4, dtype=torch.float64), torch.randn(32, 6, 3, 4, dtype=torch.float64)
+    back = partial(F.conv_transpose2d, stride=(2, 3), padding=(1, 0), output_padding=(1, 2))
+
+    def with_gradients(x: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+        x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+        out = back(x, weight)
+        return out.detach(), *torch.autograd.grad(out.square().sum(), (x, weight))
+
+    graph = make_fx(with_gradients, decomposition_table=FORMULAS)(x, weight)
+    assert {TO_IMAGE, OF_FEW_CHANNELS} <= {node.target for node in graph.graph.nodes}
+    torch.testing.assert_close(graph(x, weight), with_gradients(x, weight), rtol=1e-12, atol=1e-11)
+
+
+FEW_BY_TORCH: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
+    "dilation": (partial(F.conv2d, dilation=2), tensors(inputs=6)),
+    "groups": (partial(F.conv2d, groups=2), (torch.randn(2, 12, 8, 8), torch.randn(32, 6, 3, 3))),
+    "many channels": (F.conv2d, tensors(inputs=16)),
+    "part of a panel": (F.conv2d, tensors(inputs=6, outputs=40)),
+    "bias": (lambda x, weight: F.conv2d(x, weight, weight.sum((1, 2, 3))), tensors(inputs=6)),
+    "bfloat16": (F.conv2d, (tensors(inputs=6)[0].bfloat16(), tensors(inputs=6)[1].bfloat16())),
+    "one dimension": (F.conv1d, (torch.randn(2, 6, 99), torch.randn(32, 6, 7))),
+}
+
+
+@pytest.mark.parametrize("name", FEW_BY_TORCH)
+def test_what_few_channels_are_not_for(name: str) -> None:
+    function, arguments = FEW_BY_TORCH[name]
+    found = targets(partial(of_weight, function), *arguments)
+    assert torch.ops.aten.convolution_backward.default in found
+    assert OF_FEW_CHANNELS not in found
