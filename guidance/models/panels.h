@@ -11,6 +11,7 @@
 namespace {
 
 constexpr int PANEL = 32;  // channels whose values are next to each other
+constexpr int AHEAD = 64;  // rows of a panel, from the one that is multiplied to one that is brought into the cache
 
 // Rows of a product whose sums, two vectors each, have room in the registers.
 #if defined(__AVX512F__)
@@ -94,14 +95,19 @@ void transpose(typename Vector<T>::type* rows) {
 }
 
 // A square of numbers, of which at most PANEL rows, `apart`, are there and the others zeros: turned, to [PANEL, PANEL].
+// The next one is brought into the cache.
 template <typename T>
-void turn(const T* from, int64_t apart, int64_t rows, T* to) {
+void turn(const T* from, const T* next, int64_t apart, int64_t rows, T* to) {
   constexpr int size = Vector<T>::size;
   for (int row = 0; row < PANEL; row += size) {
     for (int column = 0; column < PANEL; column += size) {
       typename Vector<T>::type square[size] = {};
       const int64_t number = std::min<int64_t>(size, rows - row);
-      for (int64_t k = 0; k < number; ++k) square[k] = load(from + (row + k) * apart + column);
+      for (int64_t k = 0; k < number; ++k) {
+        const int64_t place = (row + k) * apart + column;
+        __builtin_prefetch(next + place);
+        square[k] = load(from + place);
+      }
       transpose<T>(square);
       for (int k = 0; k < size; ++k) store(to + (column + k) * PANEL + row, square[k]);
     }
@@ -126,6 +132,10 @@ void product(const T* a, int64_t a_apart, const T* b, T* c, int64_t apart, int64
   constexpr int size = Vector<T>::size;
   typename Vector<T>::type left[rows] = {}, right[rows] = {};
   for (int64_t k = 0; k < columns; ++k) {
+    if constexpr (!turned) {
+      __builtin_prefetch(b + (k + AHEAD) * PANEL);
+      __builtin_prefetch(b + (k + AHEAD) * PANEL + size);
+    }
     const typename Vector<T>::type b_left = load(b + k * PANEL), b_right = load(b + k * PANEL + size);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {

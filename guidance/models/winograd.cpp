@@ -180,7 +180,8 @@ struct Convolution {
     if (back) return filters.at(turned_around(point), panel, 0);
     const int64_t row = panel * PANEL, rows = std::min<int64_t>(PANEL, to - row);
     for (int64_t other = 0; other < parts(from, PANEL); ++other) {
-      turn(filters.at(point, other, row), PANEL, rows, memory + other * PANEL * PANEL);
+      const T* next = filters.at(point, other + 1, row);
+      turn(filters.at(point, other, row), next, PANEL, rows, memory + other * PANEL * PANEL);
     }
     return memory;
   }
