@@ -4,6 +4,7 @@
 namespace {
 
 constexpr int64_t PACKED = 1 << 19;  // bytes of the map with fewer channels that are read again and again
+constexpr int64_t AHEAD_PACKED = 16;  // pixels, from the one that is packed to one that is brought into the cache
 
 // Every `stride`th pixel of every `stride`th row of maps of channels.
 template <typename T>
@@ -25,6 +26,8 @@ void pack(Map<T> map, Pixels pixels, int64_t panel, int64_t first, int64_t numbe
     const int64_t image = pixel / pixels.width / pixels.height;
     const int64_t place = (image * map.height + row * map.stride) * map.width + column * map.stride;
     const T* from = map.memory + place * map.channels + panel * PANEL;
+    const T* later = from + AHEAD_PACKED * map.stride * map.channels;
+    for (int k = 0; k < PANEL; k += Vector<T>::size) __builtin_prefetch(later + k);
     for (int k = 0; k < PANEL; k += Vector<T>::size) store(to + k, load(from + k));
   }
 }
