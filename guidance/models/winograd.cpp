@@ -84,23 +84,30 @@ inline int turned_around(int64_t point) {
   return inverse[point / VALUES] * VALUES + inverse[point % VALUES];
 }
 
-// [36, panels of channels, rows, PANEL]; numbers `apart` from one pair of points to the next.
+// PANEL numbers of each pair of points, panel of channels and row: so many `apart` from one pair to the next, and
+// `panel_apart` from one panel.
 template <typename T>
 struct Values {
   T* memory;
-  int64_t apart, rows;
+  int64_t apart, panel_apart;
   T* at(int64_t point, int64_t panel, int64_t row) const {
-    return memory + point * apart + (panel * rows + row) * PANEL;
+    return memory + point * apart + panel * panel_apart + row * PANEL;
   }
 };
 
 // A panel's row is left between points: what is a power of two apart would share few lines of the cache.
 inline int64_t distance(int64_t rows, int64_t channels) { return (parts(channels, PANEL) * rows + 1) * PANEL; }
 
+// Points first.
+template <typename T>
+Values<T> by_point(T* memory, int64_t rows, int64_t channels) {
+  return {memory, distance(rows, channels), rows * PANEL};
+}
+
 template <typename T>
 struct OwnValues {
   OwnValues(int64_t rows, int64_t channels)
-      : room(POINTS * distance(rows, channels)), values{room.memory, distance(rows, channels), rows} {}
+      : room(POINTS * distance(rows, channels)), values(by_point(room.memory, rows, channels)) {}
   const Room<T> room;
   const Values<T> values;
 };
@@ -244,7 +251,7 @@ struct Convolution {
   void multiply_rows(Values<T> of_x, Values<T> of_y, int64_t point, int64_t panel, const T* filter, int64_t begin,
                      int64_t end) const {
     for_blocks(begin, end, [&](int64_t top, int64_t rows) {
-      product_of<ROWS, false>(rows, of_x.at(point, 0, top), of_x.rows * PANEL, filter, of_y.at(point, panel, top),
+      product_of<ROWS, false>(rows, of_x.at(point, 0, top), of_x.panel_apart, filter, of_y.at(point, panel, top),
                               PANEL, from, false);
     });
   }
@@ -253,7 +260,7 @@ struct Convolution {
 // x [images, height, width, from] to y [images, height, width, to].
 template <typename T>
 void convolution(const T* x, T* filters, T* y, Images images, int64_t from, int64_t to, bool back, int64_t threads) {
-  const Values<T> of_filters{filters, back ? distance(from, to) : distance(to, from), back ? from : to};
+  const Values<T> of_filters = back ? by_point(filters, from, to) : by_point(filters, to, from);
   const Convolution<T> all{x, y, images, from, to, of_filters, back, threads};
   const bool small = POINTS * of_filters.apart * int64_t(sizeof(T)) <= CACHE;
   return small && images.tiles() >= threads * FEWEST ? all.by_tiles() : all.by_points();
@@ -262,7 +269,7 @@ void convolution(const T* x, T* filters, T* y, Images images, int64_t from, int6
 // filters [rows, 3, 3, columns] to their values.
 template <typename T>
 void values_of_filters(const T* filters, T* memory, int64_t rows, int64_t columns, int64_t threads) {
-  const Values<T> values{memory, distance(rows, columns), rows};
+  const Values<T> values = by_point(memory, rows, columns);
 #pragma omp parallel for num_threads(threads)
   for (int64_t unit = 0; unit < parts(columns, PANEL) * rows; ++unit) {
     const int64_t panel = unit / rows, row = unit % rows;
@@ -326,17 +333,50 @@ struct Gradients {
     }
   }
 
+  // Of all threads, each of which multiplies all tiles at all points for some filters. Panels first, since what is
+  // multiplied with each other is one stretch of memory then.
+  void by_filters() const {
+    const int64_t count = images.tiles(), apart = (count + 1) * PANEL;
+    const Room<T> all_outputs(parts(to, PANEL) * POINTS * apart), all_inputs(panels() * POINTS * apart);
+    const Values<T> of_outputs{all_outputs.memory, apart, POINTS * apart};
+    const Values<T> of_inputs{all_inputs.memory, apart, POINTS * apart};
+#pragma omp parallel num_threads(threads)
+    {
+      const OwnValues<T> sums(PANEL, PANEL);
+#pragma omp for nowait
+      for (int64_t row = 0; row < count; ++row) {
+        read_tile<T, FromOutput>(outputs, images, to, row, of_outputs, row);
+      }
+#pragma omp for
+      for (int64_t row = 0; row < count; ++row) {
+        read_tile<T, FromInput>(inputs, images, from, row, of_inputs, row);
+      }
+#pragma omp for
+      for (int64_t unit = 0; unit < parts(to, PANEL) * panels(); ++unit) {
+        const int64_t rows_panel = unit / panels(), panel = unit % panels(), begin = rows_panel * PANEL;
+        const int64_t rows = std::min<int64_t>(PANEL, to - begin);
+        for (int point = 0; point < POINTS; ++point) {
+          multiply_rows(rows, of_outputs.at(point, rows_panel, 0), of_inputs.at(point, panel, 0), count,
+                        sums.values.at(point, 0, 0), false);
+        }
+        for (int64_t row = 0; row < rows; ++row) {
+          write_taps(sums.values.at(0, 0, row), sums.values.apart, filters + (begin + row) * 9 * from, from, panel);
+        }
+      }
+    }
+  }
+
   // Of each thread by itself, some tiles at all points, which are added up at last.
   void by_tiles() const {
     const int64_t count = images.tiles(), some = at_once<T>(parts(count, threads), from + to, FEWEST, OWN_CACHE);
-    const int64_t apart = distance(to, from);
-    const Room<T> memory(threads * POINTS * apart);
+    const int64_t size = POINTS * distance(to, from);
+    const Room<T> memory(threads * size);
 #pragma omp parallel num_threads(threads)
     {
       const OwnValues<T> of_outputs(some, to), of_inputs(some, from);
 #pragma omp for
       for (int64_t thread = 0; thread < threads; ++thread) {
-        const Values<T> sums{memory.memory + thread * POINTS * apart, apart, to};
+        const Values<T> sums = by_point(memory.memory + thread * size, to, from);
         const int64_t begin = thread * count / threads, end = (thread + 1) * count / threads;
         for (int64_t first = begin; first < end; first += some) {
           const int64_t number = std::min(some, end - first);
@@ -350,13 +390,13 @@ struct Gradients {
         }
       }
 #pragma omp for
-      for (int64_t point = 0; point < POINTS; ++point) {
-        T* sum = memory.memory + point * apart;
+      for (int64_t place = 0; place < size; place += PANEL) {
+        T* sum = memory.memory + place;
         for (int64_t thread = 1; thread < threads; ++thread) {
-          for (int64_t k = 0; k < apart; ++k) sum[k] += sum[thread * POINTS * apart + k];
+          for (int k = 0; k < PANEL; ++k) sum[k] += sum[thread * size + k];
         }
       }
-      const Values<T> sums{memory.memory, apart, to};
+      const Values<T> sums = by_point(memory.memory, to, from);
 #pragma omp for
       for (int64_t unit = 0; unit < panels() * to; ++unit) write_filter(sums, unit % to, unit / to);
     }
@@ -367,9 +407,13 @@ struct Gradients {
                        bool adds) const {
     const int64_t rows_panel = unit % parts(to, PANEL), panel = unit / parts(to, PANEL) % panels();
     const int64_t point = unit / parts(to, PANEL) / panels(), begin = rows_panel * PANEL;
-    for_blocks(begin, std::min(to, begin + PANEL), [&](int64_t top, int64_t rows) {
-      product_of<ROWS, true>(rows, of_outputs.at(point, rows_panel, 0) + top % PANEL, PANEL * PANEL,
-                             of_inputs.at(point, panel, 0), sums.at(point, panel, top), PANEL, number, adds);
+    multiply_rows(std::min<int64_t>(PANEL, to - begin), of_outputs.at(point, rows_panel, 0),
+                  of_inputs.at(point, panel, 0), number, sums.at(point, panel, begin), adds);
+  }
+
+  static void multiply_rows(int64_t rows, const T* of_outputs, const T* of_inputs, int64_t number, T* sums, bool adds) {
+    for_blocks(0, rows, [&](int64_t top, int64_t some) {
+      product_of<ROWS, true>(some, of_outputs + top, PANEL * PANEL, of_inputs, sums + top * PANEL, PANEL, number, adds);
     });
   }
 
@@ -385,7 +429,10 @@ void gradients_of_filters(const T* outputs, const T* inputs, T* filters, Images 
                           int64_t threads) {
   const Gradients<T> all{outputs, inputs, filters, images, to, from, threads};
   const bool small = POINTS * distance(to, from) * int64_t(sizeof(T)) <= OWN_CACHE;
-  return small && images.tiles() >= threads * FEWEST ? all.by_tiles() : all.by_points();
+  if (small && images.tiles() >= threads * FEWEST) return all.by_tiles();
+  // Two panels' values take half of the cache.
+  const bool few = 2 * POINTS * PANEL * images.tiles() * int64_t(sizeof(T)) <= OWN_CACHE / 2;
+  return few ? all.by_filters() : all.by_points();
 }
 
 }  // namespace
