@@ -10,8 +10,8 @@ from torch import Tensor
 from guidance.models import kernels, winograd
 
 # Images; channels of input and output, which fill vectors and panels of 32 or do not; height and width.
-# The last ones' tiles are more than are computed at a time, by each of two threads for itself, and, since
-# there are so many filters, by both together.
+# Then tiles that are more than are computed at a time, by each of two threads for itself, and, since there
+# are so many filters, by both together; at last few tiles and several panels of filters.
 GEOMETRIES = [
     (1, 1, 1, 1, 1),
     (2, 3, 5, 1, 7),
@@ -22,6 +22,7 @@ GEOMETRIES = [
     (2, 32, 64, 8, 8),
     (4, 40, 33, 45, 61),
     (2, 128, 130, 40, 52),
+    (2, 70, 65, 7, 9),
 ]
 
 
