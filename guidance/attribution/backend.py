@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch._ops import OpOverload
@@ -126,7 +127,10 @@ def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, bias: Any
     else:
         return NotImplemented
     of_x = None
-    if wants_x:
+    if wants_x and geometry.transposed:
+        stride, padding, dilation = geometry[:3]
+        of_x = F.conv2d(gradient, weight, None, stride, padding, dilation, geometry.groups)
+    elif wants_x:
         backward = torch.ops.aten.convolution_backward
         of_x = backward(gradient, x, weight, bias, *others[:-1], [True, False, False])[0]
     return of_x, of_weight, None
