@@ -26,6 +26,8 @@ CONVOLUTIONS = (
     "guidance::winograd",
     # Gradients of filters by panels.
     "guidance::pointwise",
+    # Back through the first layer.
+    "guidance::few_channels",
     "aten::bmm",
 )
 
