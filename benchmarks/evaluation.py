@@ -6,6 +6,7 @@ pass of its own. Run ``python benchmarks/evaluation.py --help``.
 """
 
 import argparse
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -34,6 +35,9 @@ def main() -> None:
     parser.add_argument("--threads", type=at_least_one, default=1)
     parser.add_argument("--clock", default="cpu", choices=("cpu", "wall"))
     options = parser.parse_args()
+    count = options.batch_size * options.classes
+    if not 1 <= count < math.inf:
+        parser.error(f"argument --classes: must make at least one pair of a batch; got {options.classes:g}")
     restart_with_allocator()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -41,7 +45,7 @@ def main() -> None:
     model = bcos_resnet(options.depth, 20).eval()
     official = official_resnet(options.depth, 20, model.network.state_dict()).eval()
     images = random_step(options.batch_size, options.image_size)[0]
-    numbers = torch.arange(round(options.batch_size * options.classes))
+    numbers = torch.arange(round(count))
     pairs = torch.stack([numbers % options.batch_size, numbers % 20], 1)
     attributor = BcosContributions(options.layer)
     _, theirs = official_evaluation(official, images, pairs, options.layer)
