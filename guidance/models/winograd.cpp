@@ -295,6 +295,7 @@ inline void write_taps(const T* values, int64_t apart, T* filter, int64_t channe
   }
 }
 
+// Of the filters, in three ways, of which gradients_of_filters chooses one.
 template <typename T>
 struct Gradients {
   const T* outputs;  // [images, height, width, to]
