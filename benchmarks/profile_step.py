@@ -25,7 +25,7 @@ CONVOLUTIONS = (
     # Convolutions by tiles, their sums and their products.
     "guidance::winograd",
     # Gradients of filters by panels.
-    "guidance::pointwise",
+    "guidance::filter_gradients",
     # Back through the first layer.
     "guidance::few_channels",
     "aten::bmm",

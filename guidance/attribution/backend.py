@@ -13,7 +13,7 @@ from torch._ops import OpOverload
 from torch.fx import Graph, GraphModule
 
 from guidance.attribution import first_images, graph_nodes, position_sums
-from guidance.models import few_channels, kernels, pointwise, winograd
+from guidance.models import few_channels, filter_gradients, kernels, winograd
 
 _FEWEST_CHANNELS = 32
 _FEWEST_TILES = 32
@@ -21,6 +21,9 @@ _FEWEST_TILES = 32
 
 _MOST_PIXELS = 256
 """With more in a map, torch is as fast with gradients of 1x1 filters."""
+
+_LARGEST_FILTER = 3
+"""Of larger ones torch's gradients are as fast where vectors are those of AVX2, and of 2x2 and 3x3 slower."""
 
 _ANY_NUMBER = 8
 """Images of a batch of which a program does not know how many it has."""
@@ -54,8 +57,8 @@ def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
     """Compile a graph as ``torch.compile(backend="inductor")`` does, equal but for rounding.
 
     On a CPU, convolutions with 3x3 filters, stride 1 and padding 1, and their gradients are computed by
-    :mod:`guidance.models.winograd` where channels and pixels are many, gradients of 1x1 filters by
-    :mod:`guidance.models.pointwise` where channels are many and pixels few, and what goes back through a
+    :mod:`guidance.models.winograd` where channels and pixels are many, gradients of other filters by
+    :mod:`guidance.models.filter_gradients` where channels are many and pixels few, and what goes back through a
     first layer by :mod:`guidance.models.few_channels`. Sums over batch and positions are left to
     :mod:`guidance.models.channel_sums`, and gradients of the first images are added in place.
     """
@@ -122,8 +125,10 @@ def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, bias: Any
             outputs, inputs, weight.shape[2:], geometry.stride, geometry.padding
         )
     elif _by_panels(outputs, weight, geometry):
-        kernels.library("pointwise")
-        of_weight = pointwise.gradients(outputs, inputs, geometry.stride[0])
+        kernels.library("filter_gradients")
+        of_weight = filter_gradients.gradients(
+            outputs, inputs, weight.shape[2:], geometry.stride[0], geometry.padding[0]
+        )
     else:
         return NotImplemented
     of_x = None
@@ -155,13 +160,16 @@ def _by_tiles(x: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
 
 
 def _by_panels(outputs: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
-    """Return whether gradients of filters are ones that a product of panels computes, and faster."""
-    if tuple(weight.shape[2:]) != (1, 1) or any(geometry.padding) or geometry.groups != 1:
+    """Return whether gradients of filters are ones that products of panels compute, and faster."""
+    if any(channels % kernels.PANEL for channels in weight.shape[:2]) or weight.ndim != 4:
         return False
-    if outputs.dtype not in kernels.DTYPES or not kernels.AVAILABLE or len(set(geometry.stride)) > 1:
+    if outputs.dtype not in kernels.DTYPES or not kernels.AVAILABLE or {*geometry.dilation, geometry.groups} != {1}:
         return False
-    whole_panels = not any(channels % kernels.PANEL for channels in weight.shape[:2])
-    return whole_panels and outputs.shape[2] * outputs.shape[3] <= _MOST_PIXELS
+    if len(set(geometry.stride)) > 1 or len(set(geometry.padding)) > 1:
+        return False
+    if tuple(weight.shape[2:]) == (1, 1):
+        return outputs.shape[2] * outputs.shape[3] <= _MOST_PIXELS
+    return max(weight.shape[2:]) <= _LARGEST_FILTER and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 FORMULAS: dict[OpOverload[..., Any], Callable[..., Any]] = {

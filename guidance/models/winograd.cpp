@@ -26,6 +26,7 @@ struct FromInput {
 };
 
 struct FromFilter {
+  static constexpr int size = 3;
   static constexpr double of[VALUES][3] = {{1, 0, 0}, {B, 1, A}, {-B, 1, -A}, {A, 1, B}, {-A, 1, -B}, {0, 0, 1}};
 };
 
@@ -36,46 +37,88 @@ struct FromOutput {
   };
 };
 
+// Points are 0, two pairs that differ in their sign alone, infinity. Of a pair's rows some numbers are the same and the
+// others opposite: these are the rows of the one and of the other, of which both are the sum and the difference.
 template <typename Matrix>
-struct Turned {
-  static constexpr double at(int row, int column) { return Matrix::of[column][row]; }
+struct Halves {
+  static constexpr double at(int row, int column) {
+    if (row == 0 || row == VALUES - 1) return Matrix::of[row][column];
+    const int first = (row - 1) / 2 * 2 + 1;
+    const bool same = Matrix::of[first][column] == Matrix::of[first + 1][column];
+    return same == (row == first) ? Matrix::of[first][column] : 0;
+  }
 };
 
 template <typename Matrix>
-struct Straight {
-  static constexpr double at(int row, int column) { return Matrix::of[row][column]; }
+struct TurnedHalves {
+  static constexpr double at(int row, int column) { return Halves<Matrix>::at(column, row); }
 };
 
 // A sum of which the coefficients are known when this is compiled, those that are 0 left out.
-template <typename Matrix, int row, int column, int columns, typename T, typename V>
+template <typename Matrix, int row, int column, int columns, bool begun, typename T, typename V>
 inline void add(V& sum, const V* parts, int stride) {
   if constexpr (column < columns) {
     constexpr double factor = Matrix::at(row, column);
     if constexpr (factor == 1) {
-      sum += parts[column * stride];
+      sum = begun ? sum + parts[column * stride] : parts[column * stride];
     } else if constexpr (factor != 0) {
-      sum += parts[column * stride] * T(factor);
+      const V part = parts[column * stride] * T(factor);
+      sum = begun ? sum + part : part;
     }
-    add<Matrix, row, column + 1, columns, T>(sum, parts, stride);
+    add<Matrix, row, column + 1, columns, begun || factor != 0, T>(sum, parts, stride);
   }
 }
 
 template <typename Matrix, int row, int rows, int columns, typename T, typename V>
 inline void multiply(V* out, int out_stride, const V* parts, int stride) {
   if constexpr (row < rows) {
-    V sum = {};
-    add<Matrix, row, 0, columns, T>(sum, parts, stride);
-    out[row * out_stride] = sum;
+    add<Matrix, row, 0, columns, false, T>(out[row * out_stride], parts, stride);
     multiply<Matrix, row + 1, rows, columns, T>(out, out_stride, parts, stride);
   }
 }
 
+template <typename V>
+inline void sums_and_differences(V* out, int out_stride, const V* in, int stride) {
+  out[0] = in[0];
+  for (int k = 1; k < VALUES - 1; k += 2) {
+    const V one = in[k * stride], other = in[(k + 1) * stride];
+    out[k * out_stride] = one + other;
+    out[(k + 1) * out_stride] = one - other;
+  }
+  out[(VALUES - 1) * out_stride] = in[(VALUES - 1) * stride];
+}
+
+// To values at all points.
+template <typename Matrix>
+struct Straight {
+  static constexpr int rows = VALUES, columns = Matrix::size;
+  template <typename T, typename V>
+  static void apply(V* out, int out_stride, const V* in, int stride) {
+    V halves[VALUES];
+    multiply<Halves<Matrix>, 0, rows, columns, T>(halves, 1, in, stride);
+    sums_and_differences(out, out_stride, halves, 1);
+  }
+};
+
+// The transposed matrix: from values at all points.
+template <typename Matrix>
+struct Turned {
+  static constexpr int rows = Matrix::size, columns = VALUES;
+  template <typename T, typename V>
+  static void apply(V* out, int out_stride, const V* in, int stride) {
+    V halves[VALUES];
+    sums_and_differences(halves, 1, in, stride);
+    multiply<TurnedHalves<Matrix>, 0, rows, columns, T>(out, out_stride, halves, 1);
+  }
+};
+
 // out [rows, rows] = matrix in [columns, columns] matrix^T
-template <typename Matrix, int rows, int columns, typename T, typename V>
+template <typename Matrix, typename T, typename V>
 inline void both_sides(V* out, const V* in) {
+  constexpr int rows = Matrix::rows, columns = Matrix::columns;
   V half[rows * columns];
-  for (int k = 0; k < columns; ++k) multiply<Matrix, 0, rows, columns, T>(half + k, columns, in + k, columns);
-  for (int k = 0; k < rows; ++k) multiply<Matrix, 0, rows, columns, T>(out + k * rows, 1, half + k * columns, 1);
+  for (int k = 0; k < columns; ++k) Matrix::template apply<T>(half + k, columns, in + k, columns);
+  for (int k = 0; k < rows; ++k) Matrix::template apply<T>(out + k * rows, 1, half + k * columns, 1);
 }
 
 // A filter that is turned around has its values at inverse points.
@@ -136,7 +179,7 @@ void read_tile(const T* x, Images images, int64_t channels, int64_t tile, Values
         pixels[i * size + j] = load_some(from, channels - channel);
       }
     }
-    both_sides<Straight<Matrix>, VALUES, size, T>(out, pixels);
+    both_sides<Straight<Matrix>, T>(out, pixels);
     T* to = values.at(0, channel / PANEL, to_row) + channel % PANEL;
     for (int k = 0; k < POINTS; ++k) store(to + k * values.apart, out[k]);
   }
@@ -152,7 +195,7 @@ void write_tile(Values<T> values, int64_t from_row, T* y, Images images, int64_t
     typename Vector<T>::type in[POINTS], out[TILE * TILE];
     const T* from = values.at(0, channel / PANEL, from_row) + channel % PANEL;
     for (int k = 0; k < POINTS; ++k) in[k] = load(from + k * values.apart);
-    both_sides<Turned<FromOutput>, TILE, VALUES, T>(out, in);
+    both_sides<Turned<FromOutput>, T>(out, in);
     for (int i = 0; i < TILE && top + i < height; ++i) {
       for (int j = 0; j < TILE && left + j < width; ++j) {
         T* to = image + ((top + i) * width + left + j) * channels + channel;
@@ -277,7 +320,7 @@ void values_of_filters(const T* filters, T* memory, int64_t rows, int64_t column
       const int64_t column = panel * PANEL + j;
       typename Vector<T>::type taps[9], out[POINTS];
       for (int k = 0; k < 9; ++k) taps[k] = load_some(filters + (row * 9 + k) * columns + column, columns - column);
-      both_sides<Straight<FromFilter>, VALUES, 3, T>(out, taps);
+      both_sides<Straight<FromFilter>, T>(out, taps);
       for (int k = 0; k < POINTS; ++k) store(values.at(k, panel, row) + j, out[k]);
     }
   }
@@ -290,7 +333,7 @@ inline void write_taps(const T* values, int64_t apart, T* filter, int64_t channe
     const int64_t channel = panel * PANEL + j;
     typename Vector<T>::type in[POINTS], taps[9];
     for (int k = 0; k < POINTS; ++k) in[k] = load(values + k * apart + j);
-    both_sides<Turned<FromFilter>, 3, VALUES, T>(taps, in);
+    both_sides<Turned<FromFilter>, T>(taps, in);
     for (int k = 0; k < 9; ++k) store_some(filter + k * channels + channel, taps[k], channels - channel);
   }
 }

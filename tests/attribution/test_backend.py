@@ -24,8 +24,8 @@ from guidance.models import (
     UncenteredBatchNorm2d,
     channel_sums,
     few_channels,
+    filter_gradients,
     kernels,
-    pointwise,
     winograd,
 )
 from guidance.models.bcos_classifier import bcos_classifier
@@ -42,7 +42,7 @@ Mode = Literal["fake", "symbolic"]
 
 TILED = torch.ops.guidance.winograd_convolution.default
 TILED_GRADIENTS = torch.ops.guidance.winograd_gradients.default
-PANELS = torch.ops.guidance.pointwise_gradients.default
+PANELS = torch.ops.guidance.filter_gradients.default
 TO_IMAGE = torch.ops.guidance.few_channels_transposed.default
 OF_FEW_CHANNELS = torch.ops.guidance.few_channels_gradients.default
 
@@ -80,11 +80,11 @@ def network() -> Classifier:
     return bcos_classifier(layers, 3, {"mid1": "0", "final": "3"})
 
 
-def pointwise_network() -> Classifier:
-    """With 1x1 filters of whole panels, with a stride and without."""
+def panels_network(kernel: int = 1) -> Classifier:
+    """With filters of whole panels, with a stride and, 1x1 ones, without."""
     layers = nn.Sequential(
         BcosConv2d(6, 32, 3, stride=2, padding=1),
-        BcosConv2d(32, 64, 1, stride=2),
+        BcosConv2d(32, 64, kernel, stride=2, padding=kernel // 2),
         UncenteredBatchNorm2d(64),
         BcosConv2d(64, 32),
         BcosConv2d(32, 3, b=1.5),
@@ -104,7 +104,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(name)
         call(file, name, *args)
 
-    for module in (winograd, pointwise, few_channels, channel_sums):
+    for module in (winograd, filter_gradients, few_channels, channel_sums):
         monkeypatch.setattr(module, "call", noting)
     return found
 
@@ -122,17 +122,23 @@ def test_steps(calls: list[str]) -> None:
 
 
 def test_steps_by_panels(calls: list[str]) -> None:
-    check_training(pointwise_network(), backend=TILES_UNCOMPILED)
+    check_training(panels_network(), backend=TILES_UNCOMPILED)
     # Of images and of explanations, of two layers, in each of three steps.
-    assert calls.count("pointwise_gradients") == 12
+    assert calls.count("filter_gradients") == 12
     # A batch norm's moments, and gradients of its factor, by images and by explanations.
     assert calls.count("moments") == 3
     assert calls.count("products") == 3 * 2
 
 
+def test_steps_by_panels_of_several_taps(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    check_training(panels_network(3), backend=TILES_UNCOMPILED)
+    assert calls.count("filter_gradients") == 12
+
+
 def test_steps_of_some_images_by_panels(calls: list[str]) -> None:
-    check_training(pointwise_network(), backend=TILES_UNCOMPILED, guided=SOME)
-    assert calls.count("pointwise_gradients") == len(SOME) * 4
+    check_training(panels_network(), backend=TILES_UNCOMPILED, guided=SOME)
+    assert calls.count("filter_gradients") == len(SOME) * 4
     assert calls.count("moments") == len(SOME)
     assert calls.count("products") == len(SOME) * 2
 
@@ -188,8 +194,8 @@ def test_compiled_code(calls: list[str]) -> None:
 
 
 def test_compiled_code_by_panels(calls: list[str]) -> None:
-    check_training(pointwise_network(), backend=inductor)
-    assert calls.count("pointwise_gradients") == 12
+    check_training(panels_network(), backend=inductor)
+    assert calls.count("filter_gradients") == 12
     assert calls.count("moments") == 3
     assert calls.count("products") == 3 * 2
 
@@ -249,6 +255,13 @@ OTHERS: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
 }
 
 
+@pytest.fixture
+def avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors with which gradients of filters of several taps are torch's."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+
+
+@pytest.mark.usefixtures("avx512")
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_tiles_are_not_for(name: str) -> None:
     function, arguments = OTHERS[name]
@@ -264,6 +277,7 @@ def test_what_tiles_are_not_for(name: str) -> None:
     assert not {TILED, TILED_GRADIENTS} & found
 
 
+@pytest.mark.usefixtures("avx512")
 def test_filters_alone_are_left_to_torch() -> None:
     def gradient(x: Tensor, weight: Tensor) -> Tensor:
         weight = weight.detach().requires_grad_()
@@ -289,11 +303,31 @@ def test_what_panels_are_for() -> None:
     doubling = partial(F.conv_transpose2d, stride=2, output_padding=1)
     assert PANELS in targets(partial(of_weight, doubling), x, pointwise_weight)
     assert PANELS in targets(partial(of_weight, doubling), x.double(), pointwise_weight.double())
+    assert PANELS in targets(partial(of_weight, partial(F.conv2d, padding=1)), *tensors(size=9, kernel=1))
+
+
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+def test_what_panels_are_for_without_longer_vectors(monkeypatch: pytest.MonkeyPatch, capability: str) -> None:
+    """Filters of several taps, of any number of pixels, but not larger ones."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    for kernel, stride in ((3, 2), (2, 2), (3, 1)):
+        function = partial(F.conv2d, stride=stride, padding=kernel // 2)
+        # Stride 1 is for tiles where there are more of them.
+        inputs = tensors(images=1, size=17 if stride == 2 else 8, kernel=kernel)
+        for mode in ("fake", "symbolic"):
+            found = targets(partial(of_weight, function), *inputs, mode)
+            assert (PANELS in found) == (capability == "AVX2")
+    x, weight = torch.randn(2, 64, 8, 8), torch.randn(64, 32, 3, 3)
+    doubling = partial(F.conv_transpose2d, stride=2, padding=1, output_padding=1)
+    assert (PANELS in targets(partial(of_weight, doubling), x, weight)) == (capability == "AVX2")
+    large = partial(F.conv2d, stride=2, padding=2)
+    assert PANELS not in targets(partial(of_weight, large), *tensors(kernel=5))
 
 
 BY_TORCH: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
     "many pixels": (F.conv2d, tensors(size=17, kernel=1)),
-    "padding": (partial(F.conv2d, padding=1), tensors(size=9, kernel=1)),
+    "paddings": (partial(F.conv2d, padding=(1, 0)), tensors(size=9, kernel=1)),
+    "dilation": (partial(F.conv2d, stride=2, dilation=2), tensors(size=9, kernel=3)),
     "groups": (partial(F.conv2d, groups=2), (torch.randn(2, 128, 8, 8), torch.randn(64, 64, 1, 1))),
     "strides": (partial(F.conv2d, stride=(1, 2)), tensors(kernel=1)),
     "part of a panel": (F.conv2d, tensors(outputs=33, kernel=1)),
