@@ -3,7 +3,7 @@
 
 namespace {
 
-constexpr int64_t PACKED = 1 << 19;  // bytes of the map with fewer channels that are read again and again
+constexpr int64_t PACKED = 1 << 18;  // bytes of the map with fewer channels that are read again and again
 constexpr int64_t AHEAD_PACKED = 16;  // pixels, from the one that is packed to one that is brought into the cache
 
 // Every `stride`th pixel of every `stride`th row of maps of channels, from the one at the top left on, which may lie in
@@ -80,9 +80,7 @@ void filter_gradients(Map<T> outputs, Map<T> inputs, T* gradients, Filters filte
             const T* b = few_outputs ? own.memory : rest;
             const int64_t row = (few_outputs ? other : panel) * PANEL, column = (few_outputs ? panel : other) * PANEL;
             T* c = gradients + row * apart + tap * inputs.channels + column;
-            for_blocks(0, PANEL, [&](int64_t top, int64_t rows) {
-              product_of<ROWS, true>(rows, a + top, PANEL * PANEL, b, c + top * apart, apart, number, first > 0);
-            });
+            product_of_panels(PANEL, a, b, c, apart, number, first > 0);
           }
         }
       }

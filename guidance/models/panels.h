@@ -12,6 +12,7 @@ namespace {
 
 constexpr int PANEL = 32;  // channels whose values are next to each other
 constexpr int AHEAD = 64;  // rows of a panel, from the one that is multiplied to one that is brought into the cache
+constexpr int DEPTH = 64;  // rows of two panels that stay in the first cache while they are multiplied
 
 // Rows of a product whose sums, two vectors each, have room in the registers.
 #if defined(__AVX512F__)
@@ -174,6 +175,18 @@ void for_blocks(int64_t begin, int64_t end, Function function) {
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t top = begin + block * (end - begin) / blocks;
     function(top, begin + (block + 1) * (end - begin) / blocks - top);
+  }
+}
+
+// c [rows, PANEL] = a^T b, of the first columns of a panel [depth, PANEL] and another one; added to what is there if
+// asked.
+template <typename T>
+void product_of_panels(int64_t rows, const T* a, const T* b, T* c, int64_t apart, int64_t depth, bool adds) {
+  for (int64_t k = 0; k < depth; k += DEPTH) {
+    for_blocks(0, rows, [&](int64_t top, int64_t some) {
+      product_of<ROWS, true>(some, a + k * PANEL + top, PANEL * PANEL, b + k * PANEL, c + top * apart, apart,
+                             std::min<int64_t>(DEPTH, depth - k), adds || k > 0);
+    });
   }
 }
 

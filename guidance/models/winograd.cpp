@@ -400,8 +400,8 @@ struct Gradients {
         const int64_t rows_panel = unit / panels(), panel = unit % panels(), begin = rows_panel * PANEL;
         const int64_t rows = std::min<int64_t>(PANEL, to - begin);
         for (int point = 0; point < POINTS; ++point) {
-          multiply_rows(rows, of_outputs.at(point, rows_panel, 0), of_inputs.at(point, panel, 0), count,
-                        sums.values.at(point, 0, 0), false);
+          product_of_panels(rows, of_outputs.at(point, rows_panel, 0), of_inputs.at(point, panel, 0),
+                            sums.values.at(point, 0, 0), PANEL, count, false);
         }
         for (int64_t row = 0; row < rows; ++row) {
           write_taps(sums.values.at(0, 0, row), sums.values.apart, filters + (begin + row) * 9 * from, from, panel);
@@ -451,14 +451,8 @@ struct Gradients {
                        bool adds) const {
     const int64_t rows_panel = unit % parts(to, PANEL), panel = unit / parts(to, PANEL) % panels();
     const int64_t point = unit / parts(to, PANEL) / panels(), begin = rows_panel * PANEL;
-    multiply_rows(std::min<int64_t>(PANEL, to - begin), of_outputs.at(point, rows_panel, 0),
-                  of_inputs.at(point, panel, 0), number, sums.at(point, panel, begin), adds);
-  }
-
-  static void multiply_rows(int64_t rows, const T* of_outputs, const T* of_inputs, int64_t number, T* sums, bool adds) {
-    for_blocks(0, rows, [&](int64_t top, int64_t some) {
-      product_of<ROWS, true>(some, of_outputs + top, PANEL * PANEL, of_inputs, sums + top * PANEL, PANEL, number, adds);
-    });
+    product_of_panels(std::min<int64_t>(PANEL, to - begin), of_outputs.at(point, rows_panel, 0),
+                      of_inputs.at(point, panel, 0), sums.at(point, panel, begin), PANEL, number, adds);
   }
 
   void write_filter(Values<T> sums, int64_t row, int64_t panel) const {
