@@ -20,10 +20,11 @@ _FEWEST_TILES = 32
 """With fewer in a batch, values of the filters are read and written for too little gain."""
 
 _MOST_PIXELS = 256
+_MOST_PIXELS_AVX2 = 1024
 """With more in a map, torch is as fast with gradients of 1x1 filters."""
 
 _LARGEST_FILTER = 3
-"""Of larger ones torch's gradients are as fast where vectors are those of AVX2, and of 2x2 and 3x3 slower."""
+"""Of larger ones torch's gradients are as fast where there is AVX2 alone, and of 2x2 and 3x3 slower."""
 
 _ANY_NUMBER = 8
 """Images of a batch of which a program does not know how many it has."""
@@ -58,8 +59,8 @@ def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
 
     On a CPU, convolutions with 3x3 filters, stride 1 and padding 1, and their gradients are computed by
     :mod:`guidance.models.winograd` where channels and pixels are many, gradients of other filters by
-    :mod:`guidance.models.filter_gradients` where channels are many and pixels few, and what goes back through a
-    first layer by :mod:`guidance.models.few_channels`. Sums over batch and positions are left to
+    :mod:`guidance.models.filter_gradients` where channels are many and pixels few, and what goes back
+    through a first layer by :mod:`guidance.models.few_channels`. Sums over batch and positions are left to
     :mod:`guidance.models.channel_sums`, and gradients of the first images are added in place.
     """
     from torch._inductor.compile_fx import compile_fx
@@ -163,13 +164,18 @@ def _by_panels(outputs: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
     """Return whether gradients of filters are ones that products of panels compute, and faster."""
     if any(channels % kernels.PANEL for channels in weight.shape[:2]) or weight.ndim != 4:
         return False
-    if outputs.dtype not in kernels.DTYPES or not kernels.AVAILABLE or {*geometry.dilation, geometry.groups} != {1}:
+    if (
+        outputs.dtype not in kernels.DTYPES
+        or not kernels.AVAILABLE
+        or {*geometry.dilation, geometry.groups} != {1}
+    ):
         return False
     if len(set(geometry.stride)) > 1 or len(set(geometry.padding)) > 1:
         return False
+    avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
     if tuple(weight.shape[2:]) == (1, 1):
-        return outputs.shape[2] * outputs.shape[3] <= _MOST_PIXELS
-    return max(weight.shape[2:]) <= _LARGEST_FILTER and torch.backends.cpu.get_cpu_capability() == "AVX2"
+        return outputs.shape[2] * outputs.shape[3] <= (_MOST_PIXELS_AVX2 if avx2 else _MOST_PIXELS)
+    return avx2 and max(weight.shape[2:]) <= _LARGEST_FILTER
 
 
 FORMULAS: dict[OpOverload[..., Any], Callable[..., Any]] = {

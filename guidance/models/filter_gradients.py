@@ -17,7 +17,9 @@ from guidance.models.kernels import ORDER, call, channels_last, size
 
 
 @torch.library.custom_op("guidance::filter_gradients", mutates_args=(), tags=ORDER)
-def gradients(outputs: Tensor, inputs: Tensor, filter_size: Sequence[int], stride: int, padding: int) -> Tensor:
+def gradients(
+    outputs: Tensor, inputs: Tensor, filter_size: Sequence[int], stride: int, padding: int
+) -> Tensor:
     """Return the gradients of filters, without dilation and groups.
 
     Args:

@@ -320,12 +320,15 @@ def test_what_panels_are_for_without_longer_vectors(monkeypatch: pytest.MonkeyPa
     x, weight = torch.randn(2, 64, 8, 8), torch.randn(64, 32, 3, 3)
     doubling = partial(F.conv_transpose2d, stride=2, padding=1, output_padding=1)
     assert (PANELS in targets(partial(of_weight, doubling), x, weight)) == (capability == "AVX2")
+    assert (PANELS in targets(partial(of_weight, F.conv2d), *tensors(size=17, kernel=1))) == (
+        capability == "AVX2"
+    )
     large = partial(F.conv2d, stride=2, padding=2)
     assert PANELS not in targets(partial(of_weight, large), *tensors(kernel=5))
 
 
 BY_TORCH: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
-    "many pixels": (F.conv2d, tensors(size=17, kernel=1)),
+    "many pixels": (F.conv2d, tensors(size=33, kernel=1)),
     "paddings": (partial(F.conv2d, padding=(1, 0)), tensors(size=9, kernel=1)),
     "dilation": (partial(F.conv2d, stride=2, dilation=2), tensors(size=9, kernel=3)),
     "groups": (partial(F.conv2d, groups=2), (torch.randn(2, 128, 8, 8), torch.randn(64, 64, 1, 1))),

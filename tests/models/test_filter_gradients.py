@@ -7,9 +7,9 @@ from torch import Tensor
 
 from guidance.models import filter_gradients, kernels
 
-# Images, channels of input and output, height and width of the input, those of the filters, stride and padding.
-# Of some the input's channels are more than the output's, and of some fewer; of both some have more pixels than
-# are packed at a time.
+# Images, channels of input and output, height and width of the input, those of the filters, stride and
+# padding. Of some the input's channels are more than the output's, and of some fewer; of both some have more
+# pixels than are packed at a time.
 GEOMETRIES = [
     (1, 32, 32, 1, 1, 1, 1, 1, 0),
     (2, 64, 32, 7, 5, 1, 1, 1, 0),
@@ -121,9 +121,7 @@ def test_any_number_of_threads(threads: int, channels: tuple[int, int]) -> None:
     assert_equal(found, expected)
 
 
-def tensors(
-    geometry: tuple[int, ...], channels_last: bool = True
-) -> tuple[Tensor, Tensor, Tensor, int, int]:
+def tensors(geometry: tuple[int, ...], channels_last: bool = True) -> tuple[Tensor, Tensor, Tensor, int, int]:
     """Return an input, filters, and a gradient of the output, in float64, the stride and the padding."""
     images, channels, outputs, height, width, *filter_size, stride, padding = geometry
     layout = torch.channels_last if channels_last else torch.contiguous_format
