@@ -20,11 +20,10 @@ _FEWEST_TILES = 32
 """With fewer in a batch, values of the filters are read and written for too little gain."""
 
 _MOST_PIXELS = 256
-_MOST_PIXELS_AVX2 = 1024
 """With more in a map, torch is as fast with gradients of 1x1 filters."""
 
 _LARGEST_FILTER = 3
-"""Of larger ones torch's gradients are as fast where there is AVX2 alone, and of 2x2 and 3x3 slower."""
+"""Where there is AVX2 alone, torch is slower with a stride or several taps, but not with more than 3x3."""
 
 _ANY_NUMBER = 8
 """Images of a batch of which a program does not know how many it has."""
@@ -162,20 +161,20 @@ def _by_tiles(x: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
 
 def _by_panels(outputs: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
     """Return whether gradients of filters are ones that products of panels compute, and faster."""
-    if any(channels % kernels.PANEL for channels in weight.shape[:2]) or weight.ndim != 4:
+    if outputs.dtype not in kernels.DTYPES or not kernels.AVAILABLE or weight.ndim != 4:
         return False
-    if (
-        outputs.dtype not in kernels.DTYPES
-        or not kernels.AVAILABLE
-        or {*geometry.dilation, geometry.groups} != {1}
-    ):
+    if any(channels % kernels.PANEL for channels in weight.shape[:2]):
         return False
-    if len(set(geometry.stride)) > 1 or len(set(geometry.padding)) > 1:
+    if {*geometry.dilation, geometry.groups} != {1} or len({*geometry.padding}) > 1:
         return False
-    avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
-    if tuple(weight.shape[2:]) == (1, 1):
-        return outputs.shape[2] * outputs.shape[3] <= (_MOST_PIXELS_AVX2 if avx2 else _MOST_PIXELS)
-    return avx2 and max(weight.shape[2:]) <= _LARGEST_FILTER
+    if len({*geometry.stride}) > 1:
+        return False
+    one_tap = tuple(weight.shape[2:]) == (1, 1)
+    if one_tap and outputs.shape[2] * outputs.shape[3] <= _MOST_PIXELS:
+        return True
+    if (one_tap and geometry.stride[0] == 1) or max(weight.shape[2:]) > _LARGEST_FILTER:
+        return False
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 FORMULAS: dict[OpOverload[..., Any], Callable[..., Any]] = {

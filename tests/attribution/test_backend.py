@@ -306,29 +306,39 @@ def test_what_panels_are_for() -> None:
     assert PANELS in targets(partial(of_weight, partial(F.conv2d, padding=1)), *tensors(size=9, kernel=1))
 
 
+WITHOUT_AVX512: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
+    "3x3, stride": (partial(F.conv2d, stride=2, padding=1), tensors(size=35)),
+    "2x2, stride": (partial(F.conv2d, stride=2), tensors(size=34, kernel=2)),
+    "3x3, few tiles": (partial(F.conv2d, padding=1), tensors(images=1, size=8)),
+    "1x1, stride, many pixels": (partial(F.conv2d, stride=2), tensors(size=35, kernel=1)),
+    "transposed": (
+        partial(F.conv_transpose2d, stride=2, padding=1, output_padding=1),
+        (torch.randn(2, 64, 8, 8), torch.randn(64, 32, 3, 3)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_AVX512)
+@pytest.mark.parametrize("mode", ["fake", "symbolic"])
 @pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
-def test_what_panels_are_for_without_longer_vectors(monkeypatch: pytest.MonkeyPatch, capability: str) -> None:
-    """Filters of several taps, of any number of pixels, but not larger ones."""
+def test_what_panels_are_for_without_longer_vectors(
+    name: str, mode: Mode, capability: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    for kernel, stride in ((3, 2), (2, 2), (3, 1)):
-        function = partial(F.conv2d, stride=stride, padding=kernel // 2)
-        # Stride 1 is for tiles where there are more of them.
-        inputs = tensors(images=1, size=17 if stride == 2 else 8, kernel=kernel)
-        for mode in ("fake", "symbolic"):
-            found = targets(partial(of_weight, function), *inputs, mode)
-            assert (PANELS in found) == (capability == "AVX2")
-    x, weight = torch.randn(2, 64, 8, 8), torch.randn(64, 32, 3, 3)
-    doubling = partial(F.conv_transpose2d, stride=2, padding=1, output_padding=1)
-    assert (PANELS in targets(partial(of_weight, doubling), x, weight)) == (capability == "AVX2")
-    assert (PANELS in targets(partial(of_weight, F.conv2d), *tensors(size=17, kernel=1))) == (
-        capability == "AVX2"
-    )
-    large = partial(F.conv2d, stride=2, padding=2)
-    assert PANELS not in targets(partial(of_weight, large), *tensors(kernel=5))
+    function, arguments = WITHOUT_AVX512[name]
+    found = targets(partial(of_weight, function), *arguments, mode)
+    assert (PANELS in found) == (capability == "AVX2")
+
+
+@pytest.mark.parametrize("kernel", [1, 5])
+def test_what_panels_are_not_for_without_longer_vectors(kernel: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large filters, and 1x1 ones of many pixels without a stride."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert PANELS not in targets(partial(of_weight, F.conv2d), *tensors(size=21, kernel=kernel))
 
 
 BY_TORCH: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
-    "many pixels": (F.conv2d, tensors(size=33, kernel=1)),
+    "many pixels": (F.conv2d, tensors(size=17, kernel=1)),
     "paddings": (partial(F.conv2d, padding=(1, 0)), tensors(size=9, kernel=1)),
     "dilation": (partial(F.conv2d, stride=2, dilation=2), tensors(size=9, kernel=3)),
     "groups": (partial(F.conv2d, groups=2), (torch.randn(2, 128, 8, 8), torch.randn(64, 64, 1, 1))),

@@ -50,8 +50,8 @@ def test_transposed_convolution(geometry: tuple[int, ...]) -> None:
     gradient, weight, x, stride, padding = tensors(geometry)
     sizes = zip(gradient.shape[2:], x.shape[2:], weight.shape[2:], strict=True)
     left_over = [whole - ((part - 1) * stride + taps - 2 * padding) for whole, part, taps in sizes]
-    geometry_of_torch = {"stride": stride, "padding": padding, "output_padding": left_over}
-    out = F.conv_transpose2d(x, weight.requires_grad_(), **geometry_of_torch)
+    weight.requires_grad_()
+    out = F.conv_transpose2d(x, weight, stride=stride, padding=padding, output_padding=left_over)
     (expected,) = torch.autograd.grad(out, weight, gradient)
     assert_equal(filter_gradients.gradients(x, gradient, weight.shape[2:], stride, padding), expected)
 
