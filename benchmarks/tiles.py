@@ -1,7 +1,7 @@
 """How much faster kernels of our own make a compiled step: ``python benchmarks/tiles.py --threads 2``.
 
 Compiles the guided step of a B-cos ResNet twice, by torch alone and as it is: 3x3 convolutions by Winograd's
-minimal filtering, in tiles, gradients of 1x1 filters by products of panels, the first layer's by rows of
+minimal filtering, in tiles, gradients of other filters by products of panels, the first layer's by rows of
 patches, and sums over positions by rows of channels. Prints how far the gradients of both are apart, then
 times them in turn.
 """
