@@ -66,6 +66,8 @@ inline void add(V& sum, const V* parts, int stride) {
       sum = begun ? sum + part : part;
     }
     add<Matrix, row, column + 1, columns, begun || factor != 0, T>(sum, parts, stride);
+  } else {
+    static_assert(begun, "a row of zeros would leave the sum as it is");
   }
 }
 
