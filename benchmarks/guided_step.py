@@ -7,7 +7,7 @@ it, unless --only names it.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -24,6 +24,7 @@ from guidance.runs.half_precision import has_bfloat16
 
 Step = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
+_FIRST = "official, guided"
 _NAMES = (
     "official, not guided",
     "guided",
@@ -50,7 +51,14 @@ def main() -> None:
         choices=_NAMES,
         nargs="+",
         metavar="NAME",
-        help=f"time these alone beside the official guided step: {'; '.join(_NAMES).replace('%', '%%')}",
+        help=f"time these alone beside the one they are compared with: {_listed(_NAMES)}",
+    )
+    parser.add_argument(
+        "--against",
+        choices=(_FIRST, *_NAMES),
+        default=_FIRST,
+        metavar="NAME",
+        help=f"compare with this step instead of '{_FIRST}', which then is not timed",
     )
     parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--threads", type=at_least_one, default=1)
@@ -70,6 +78,7 @@ def main() -> None:
     compiled = CompiledExplanations(exact, options.batch_size)
     low_compiled = CompiledExplanations(low, options.batch_size)
     losses: dict[str, partial[Tensor]] = {
+        _FIRST: partial(official_loss, official, *step, options.layer),
         "official, not guided": partial(official_plain_loss, official, *step),
         "guided": partial(guided_loss, model, *step, exact),
         "10 % guided": partial(guided_loss, model, *few, exact),
@@ -80,18 +89,14 @@ def main() -> None:
         "10 % guided, compiled": partial(compiled_loss, model, compiled, *few),
         "not guided, compiled": partial(compiled_plain_loss, model, compiled, *step),
     }
-    variants: dict[str, Callable[[], object]] = {
-        "official, guided": partial(
-            backward, official, partial(official_loss, official, *step, options.layer)
-        )
-    }
     half = has_bfloat16(step[0].device)
     usual = [
         name
         for name in _NAMES
         if (options.compile or "compiled" not in name) and (half or "bfloat16" not in name)
     ]
-    for name in options.only or usual:
+    variants: dict[str, Callable[[], object]] = {}
+    for name in dict.fromkeys([options.against, *(options.only or usual)]):
         if name.startswith("guided, compiled"):
             check_compiled(model, losses[name], step, exact, name)
         network = official if name.startswith("official") else model
@@ -100,6 +105,10 @@ def main() -> None:
         f"B-cos ResNet-{options.depth}, batch {options.batch_size}, {options.image_size} px, {options.layer}"
     )
     compare(variants, options.rounds, options.clock)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return "; ".join(names).replace("%", "%%")
 
 
 def random_step(batch_size: int, size: int, guided: int | None = None) -> Step:

@@ -23,7 +23,7 @@ _MOST_PIXELS = 256
 """With more in a map, torch is as fast with gradients of 1x1 filters."""
 
 _LARGEST_FILTER = 3
-"""Where there is AVX2 alone, torch is slower with a stride or several taps, but not with more than 3x3."""
+"""With more than 3x3, torch is as fast."""
 
 _ANY_NUMBER = 8
 """Images of a batch of which a program does not know how many it has."""
@@ -169,12 +169,13 @@ def _by_panels(outputs: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
         return False
     if len({*geometry.stride}) > 1:
         return False
-    one_tap = tuple(weight.shape[2:]) == (1, 1)
-    if one_tap and outputs.shape[2] * outputs.shape[3] <= _MOST_PIXELS:
+    strided, several_taps = geometry.stride[0] > 1, tuple(weight.shape[2:]) != (1, 1)
+    if not several_taps and outputs.shape[2] * outputs.shape[3] <= _MOST_PIXELS:
         return True
-    if (one_tap and geometry.stride[0] == 1) or max(weight.shape[2:]) > _LARGEST_FILTER:
+    if max(weight.shape[2:]) > _LARGEST_FILTER:
         return False
-    return torch.backends.cpu.get_cpu_capability() == "AVX2"
+    by_capability = {"AVX2": strided or several_taps, "AVX512": strided and several_taps}
+    return by_capability.get(torch.backends.cpu.get_cpu_capability(), False)
 
 
 FORMULAS: dict[OpOverload[..., Any], Callable[..., Any]] = {

@@ -178,12 +178,19 @@ void for_blocks(int64_t begin, int64_t end, Function function) {
   }
 }
 
+// In how many blocks such a product is computed.
+inline int64_t blocks_of_panels(int64_t rows, int64_t depth) { return parts(depth, DEPTH) * parts(rows, ROWS); }
+
+inline void nothing() {}
+
 // c [rows, PANEL] = a^T b, of the first columns of a panel [depth, PANEL] and another one; added to what is there if
-// asked.
-template <typename T>
-void product_of_panels(int64_t rows, const T* a, const T* b, T* c, int64_t apart, int64_t depth, bool adds) {
+// asked. Something else may be done before each block.
+template <typename T, typename Function = void (*)()>
+void product_of_panels(int64_t rows, const T* a, const T* b, T* c, int64_t apart, int64_t depth, bool adds,
+                       Function before = nothing) {
   for (int64_t k = 0; k < depth; k += DEPTH) {
     for_blocks(0, rows, [&](int64_t top, int64_t some) {
+      before();
       product_of<ROWS, true>(some, a + k * PANEL + top, PANEL * PANEL, b + k * PANEL, c + top * apart, apart,
                              std::min<int64_t>(DEPTH, depth - k), adds || k > 0);
     });

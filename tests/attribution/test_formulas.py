@@ -67,9 +67,9 @@ OTHERS: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
 
 
 @pytest.fixture
-def avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+def neither(monkeypatch: pytest.MonkeyPatch) -> None:
     """Vectors with which gradients of filters of several taps are torch's."""
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def avx2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
 
 
-@pytest.mark.usefixtures("avx512")
+@pytest.mark.usefixtures("neither")
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_tiles_are_not_for(name: str) -> None:
     function, arguments = OTHERS[name]
@@ -94,7 +94,7 @@ def test_what_tiles_are_not_for(name: str) -> None:
     assert not {TILED, TILED_GRADIENTS} & found
 
 
-@pytest.mark.usefixtures("avx512")
+@pytest.mark.usefixtures("neither")
 def test_filters_alone_are_left_to_torch() -> None:
     def gradient(x: Tensor, weight: Tensor) -> Tensor:
         weight = weight.detach().requires_grad_()
@@ -123,28 +123,30 @@ def test_what_panels_are_for() -> None:
     assert PANELS in targets(partial(of_weight, partial(F.conv2d, padding=1)), *tensors(size=9, kernel=1))
 
 
-WITHOUT_AVX512: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
-    "3x3, stride": (partial(F.conv2d, stride=2, padding=1), tensors(size=35)),
-    "2x2, stride": (partial(F.conv2d, stride=2), tensors(size=34, kernel=2)),
-    "3x3, few tiles": (partial(F.conv2d, padding=1), tensors(images=1, size=8)),
-    "1x1, stride, many pixels": (partial(F.conv2d, stride=2), tensors(size=35, kernel=1)),
+# Whether panels are for them where there is AVX-512, too.
+BY_CAPABILITY: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor], bool]] = {
+    "3x3, stride": (partial(F.conv2d, stride=2, padding=1), tensors(size=35), True),
+    "2x2, stride": (partial(F.conv2d, stride=2), tensors(size=34, kernel=2), True),
+    "3x3, few tiles": (partial(F.conv2d, padding=1), tensors(images=1, size=8), False),
+    "1x1, stride, many pixels": (partial(F.conv2d, stride=2), tensors(size=35, kernel=1), False),
     "transposed": (
         partial(F.conv_transpose2d, stride=2, padding=1, output_padding=1),
         (torch.randn(2, 64, 8, 8), torch.randn(64, 32, 3, 3)),
+        True,
     ),
 }
 
 
-@pytest.mark.parametrize("name", WITHOUT_AVX512)
+@pytest.mark.parametrize("name", BY_CAPABILITY)
 @pytest.mark.parametrize("mode", ["fake", "symbolic"])
-@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
-def test_what_panels_are_for_without_longer_vectors(
+@pytest.mark.parametrize("capability", ["DEFAULT", "AVX2", "AVX512"])
+def test_what_panels_are_for_with_some_vectors(
     name: str, mode: Mode, capability: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    function, arguments = WITHOUT_AVX512[name]
+    function, arguments, also_longer = BY_CAPABILITY[name]
     found = targets(partial(of_weight, function), *arguments, mode)
-    assert (PANELS in found) == (capability == "AVX2")
+    assert (PANELS in found) == {"DEFAULT": False, "AVX2": True, "AVX512": also_longer}[capability]
 
 
 BY_TORCH: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
