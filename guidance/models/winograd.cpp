@@ -164,7 +164,7 @@ struct Images {
   int64_t tiles() const { return count * down() * right(); }
 };
 
-// A tile of x [images, height, width, channels] to a row of values.
+// A tile of x [images, height, width, channels] to a row of values. The tile to its right is brought into the cache.
 template <typename T, typename Matrix>
 void read_tile(const T* x, Images images, int64_t channels, int64_t tile, Values<T> values, int64_t to_row) {
   constexpr int size = Matrix::size, padding = (size - TILE) / 2;
@@ -178,6 +178,7 @@ void read_tile(const T* x, Images images, int64_t channels, int64_t tile, Values
         const int64_t row = top + i, column = left + j;
         if (row < 0 || row >= height || column < 0 || column >= width) continue;
         const T* from = image + (row * width + column) * channels + channel;
+        if (j >= size - TILE) __builtin_prefetch(from + TILE * channels);
         pixels[i * size + j] = load_some(from, channels - channel);
       }
     }
@@ -187,7 +188,7 @@ void read_tile(const T* x, Images images, int64_t channels, int64_t tile, Values
   }
 }
 
-// A row of values to a tile of y [images, height, width, channels].
+// A row of values to a tile of y [images, height, width, channels]. So is the place of the tile to its right.
 template <typename T>
 void write_tile(Values<T> values, int64_t from_row, T* y, Images images, int64_t channels, int64_t tile) {
   const int64_t height = images.height, width = images.width, down = images.down(), right = images.right();
@@ -201,6 +202,7 @@ void write_tile(Values<T> values, int64_t from_row, T* y, Images images, int64_t
     for (int i = 0; i < TILE && top + i < height; ++i) {
       for (int j = 0; j < TILE && left + j < width; ++j) {
         T* to = image + ((top + i) * width + left + j) * channels + channel;
+        __builtin_prefetch(to + TILE * channels, 1);
         store_some(to, out[i * TILE + j], channels - channel);
       }
     }
