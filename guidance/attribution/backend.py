@@ -12,7 +12,7 @@ from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_file
 from torch._ops import OpOverload
 from torch.fx import Graph, GraphModule
 
-from guidance.attribution import first_images, graph_nodes, position_sums
+from guidance.attribution import casts, first_images, graph_nodes, position_sums
 from guidance.models import few_channels, filter_gradients, kernels, winograd
 
 _FEWEST_CHANNELS = 32
@@ -36,7 +36,7 @@ class _ByKernels(CustomGraphPass):
         change(graph)
 
     def uuid(self) -> bytes:
-        files = (first_images, graph_nodes, position_sums)
+        files = (casts, first_images, graph_nodes, position_sums)
         identity: bytes = get_hash_for_files(tuple(str(file.__file__) for file in files))
         return identity
 
@@ -44,6 +44,7 @@ class _ByKernels(CustomGraphPass):
 def change(graph: Graph) -> None:
     """Change the graph of a program and its gradients on a CPU to what is computed faster, and equal."""
     graph_nodes.renew(graph)
+    casts.leave_out_detours(graph)
     position_sums.sum_by_kernels(graph)
     first_images.add_in_place(graph)
     graph_nodes.renew(graph)
@@ -57,7 +58,8 @@ def inductor(graph: GraphModule, inputs: Sequence[Any]) -> Any:
     """Compile a graph as ``torch.compile(backend="inductor")`` does, equal but for rounding.
 
     On a CPU, convolutions with 3x3 filters, stride 1 and padding 1, and their gradients are computed by
-    :mod:`guidance.models.winograd` where channels and pixels are many, gradients of other filters by
+    :mod:`guidance.models.winograd` where channels and pixels are many (in bfloat16 too, and then in float32,
+    where no matrix unit is faster), gradients of other filters by
     :mod:`guidance.models.filter_gradients` where channels are many and pixels few, and what goes back
     through a first layer by :mod:`guidance.models.few_channels`. Sums over batch and positions are left to
     :mod:`guidance.models.channel_sums`, and gradients of the first images are added in place.
@@ -102,7 +104,7 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *others: Any) -
     if not _by_tiles(x, weight, geometry):
         return NotImplemented
     channels = weight.shape[1 if geometry.transposed else 0]
-    return winograd.convolution(x, _values(weight), channels, geometry.transposed)
+    return _by_values(x, weight, _values(weight), channels, geometry.transposed)
 
 
 def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, bias: Any, *others: Any) -> Any:
@@ -113,8 +115,9 @@ def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, bias: Any
     if wants_x and _by_tiles(x, weight, geometry):
         values = _values(weight)
         if wants_weight:
-            return *winograd.gradients(gradient, x, values, geometry.transposed), None
-        return winograd.convolution(gradient, values, x.shape[1], not geometry.transposed), None, None
+            found = winograd.gradients(_exact(gradient), _exact(x), values, geometry.transposed)
+            return *(each.to(weight.dtype) for each in found), None
+        return _by_values(gradient, weight, values, x.shape[1], not geometry.transposed), None, None
     # The gradient of what a transposed convolution gave is what its filters would be convolved with.
     outputs, inputs = (x, gradient) if geometry.transposed else (gradient, x)
     if not wants_weight:
@@ -143,8 +146,30 @@ def _convolution_backward(gradient: Tensor, x: Tensor, weight: Tensor, bias: Any
 
 def _values(weight: Tensor) -> Tensor:
     kernels.library("winograd")  # what cannot be compiled is to fail here, and not in the first step
-    values: Tensor = winograd.filters(weight)
+    values: Tensor = winograd.filters(_exact(weight))
     return values
+
+
+def _by_values(x: Tensor, weight: Tensor, values: Tensor, channels: int, back: bool) -> Tensor:
+    out: Tensor = winograd.convolution(_exact(x), values, channels, back)
+    return out.to(weight.dtype)
+
+
+def _exact(x: Tensor) -> Tensor:
+    """Return a tensor as tiles take it."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
+def _is_for_tiles(dtype: torch.dtype) -> bool:
+    """Return whether tiles are computed for a type.
+
+    In float32 they take a quarter of the products. In bfloat16 torch takes half the time for each, and much
+    less with a matrix unit.
+    """
+    if dtype != torch.bfloat16:
+        return dtype in kernels.DTYPES
+    vectors = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    return vectors and not torch.cpu.get_capabilities().get("amx_bf16", False)
 
 
 def _by_tiles(x: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
@@ -152,7 +177,7 @@ def _by_tiles(x: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
     ones = {*geometry.stride, *geometry.padding, *geometry.dilation, geometry.groups}
     if tuple(weight.shape[2:]) != (3, 3) or ones != {1} or any(geometry.output_padding):
         return False
-    if x.dtype not in kernels.DTYPES or not kernels.AVAILABLE:
+    if not _is_for_tiles(x.dtype) or not kernels.AVAILABLE:
         return False
     images = x.shape[0] if isinstance(x.shape[0], int) else _ANY_NUMBER
     down, right = (-(-side // winograd.TILE) for side in x.shape[2:])

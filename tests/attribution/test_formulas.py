@@ -30,6 +30,12 @@ def targets(function: Callable[..., Any], x: Tensor, weight: Tensor, mode: Mode 
     return {node.target for node in graph.graph.nodes if node.op == "call_function"}
 
 
+def of_both(function: Callable[..., Tensor], x: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+    x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+    out = function(x, weight)
+    return out, *torch.autograd.grad(out, (x, weight), torch.ones_like(out))
+
+
 def tensors(
     images: int = 2, inputs: int = 32, outputs: int = 32, size: int = 16, kernel: int = 3
 ) -> tuple[Tensor, Tensor]:
@@ -45,6 +51,41 @@ def test_what_tiles_are_for() -> None:
     x, weight = tensors()
     assert TILED in targets(convolve, x.double(), weight.double())
     assert TILED in targets(convolve, *tensors(), mode="symbolic")
+
+
+@pytest.mark.parametrize("matrix_unit", [False, True])
+@pytest.mark.parametrize("capability", ["DEFAULT", "AVX2", "AVX512"])
+def test_what_tiles_are_for_in_bfloat16(
+    capability: str, matrix_unit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not where a matrix unit makes up for the products that tiles save."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": matrix_unit})
+    x, weight = (each.bfloat16() for each in tensors())
+    expected = capability != "DEFAULT" and not matrix_unit
+    for function in (convolve, partial(F.conv_transpose2d, padding=1)):
+        assert (TILED in targets(function, x, weight)) == expected
+        found = targets(partial(of_both, function), x, weight)
+        assert (TILED_GRADIENTS in found) == expected
+
+
+@pytest.mark.usefixtures("without_matrix_unit")
+@pytest.mark.parametrize("function", [convolve, partial(F.conv_transpose2d, padding=1)])
+def test_bfloat16_by_tiles_is_float32_that_is_rounded(function: Callable[..., Tensor]) -> None:
+    x, weight = (each.bfloat16() for each in tensors())
+
+    def with_input_gradient(x: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+        x = x.detach().requires_grad_()
+        out = function(x, weight)
+        return out, *torch.autograd.grad(out, x, torch.ones_like(out))
+
+    for both in (partial(of_both, function), with_input_gradient):
+        found = make_fx(both, decomposition_table=FORMULAS)(x, weight)(x, weight)
+        expected = both(x.float(), weight.float())
+        for each, other in zip(found, expected, strict=True):
+            assert each.dtype == torch.bfloat16
+            # Half a unit in the last place, and what tiles are off.
+            torch.testing.assert_close(each.float(), other, rtol=2**-8, atol=1e-4)
 
 
 OTHERS: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]] = {
@@ -73,6 +114,13 @@ def neither(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def without_matrix_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that multiplies bfloat16 in vectors alone."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": False})
+
+
+@pytest.fixture
 def avx2(monkeypatch: pytest.MonkeyPatch) -> None:
     """Vectors with which more is for panels."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
@@ -83,12 +131,7 @@ def avx2(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_tiles_are_not_for(name: str) -> None:
     function, arguments = OTHERS[name]
 
-    def with_gradients(x: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-        x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
-        out = function(x, weight)
-        return out, *torch.autograd.grad(out.sum(), (x, weight))
-
-    found = targets(with_gradients, *arguments)
+    found = targets(partial(of_both, function), *arguments)
     assert torch.ops.aten.convolution.default in found
     assert torch.ops.aten.convolution_backward.default in found
     assert not {TILED, TILED_GRADIENTS} & found

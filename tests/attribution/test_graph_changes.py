@@ -92,6 +92,42 @@ def test_kernels_read_what_is_scaled() -> None:
     changed(sums, last(2, 4, 3, 5), last(2, 4, 3, 5), positive(2, 1, 3, 5))
 
 
+def test_casts_there_and_back() -> None:
+    cast = torch.ops.prims.convert_element_type.default
+
+    def casts(x: Tensor) -> tuple[Tensor, ...]:
+        """Of which the last two round, and stay."""
+        there = cast(x, torch.bfloat16)
+        return cast(there, torch.float32).sin(), there.sin(), cast(there, torch.float64).sin()
+
+    x = last(2, 4, 3, 5, dtype=torch.float32)
+    graph = trace(casts, x)
+    change(graph.graph)
+    graph.recompile()
+    assert [node.target for node in graph.graph.nodes].count(cast) == 2
+    exact, *rounded = graph(x)
+    torch.testing.assert_close(exact, x.sin())
+    torch.testing.assert_close(rounded, list(casts(x)[1:]), rtol=0, atol=0)
+
+
+def test_bfloat16_by_tiles_beside_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What passes from layer to layer is not rounded, and both have the same values of the filters."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": False})
+
+    def layers(x: Tensor, weight: Tensor) -> Tensor:
+        once = F.conv2d(x, weight, padding=1)
+        return F.conv2d(once.bfloat16(), weight.bfloat16(), padding=1).float().sin()
+
+    x, weight = last(2, 32, 16, 16, dtype=torch.float32), torch.randn(32, 32, 3, 3, requires_grad=True)
+    compiled = torch.compile(layers, backend=inductor)
+    with fresh_cache():
+        found, code = run_and_get_code(lambda: compiled(x, weight))
+    twice = F.conv2d(F.conv2d(x, weight, padding=1), weight, padding=1)
+    torch.testing.assert_close(found, twice.sin(), rtol=0, atol=1e-2)
+    assert code[0].count("guidance.winograd_filters.default(") == 1
+
+
 def test_what_is_known_of_memory_is_renewed() -> None:
     """By what is known of operands: what was noted with channels first is summed by a kernel."""
 
