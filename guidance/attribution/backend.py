@@ -19,6 +19,9 @@ _FEWEST_CHANNELS = 32
 _FEWEST_TILES = 32
 """With fewer in a batch, values of the filters are read and written for too little gain."""
 
+_FEWEST_TILES_FOR_BFLOAT16 = 256
+"""Fewer gain less than float32 in the place of bfloat16 costs in memory."""
+
 _MOST_PIXELS = 256
 """With more in a map, torch is as fast with gradients of 1x1 filters."""
 
@@ -181,7 +184,8 @@ def _by_tiles(x: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
         return False
     images = x.shape[0] if isinstance(x.shape[0], int) else _ANY_NUMBER
     down, right = (-(-side // winograd.TILE) for side in x.shape[2:])
-    return min(weight.shape[:2]) >= _FEWEST_CHANNELS and images * down * right >= _FEWEST_TILES
+    fewest = _FEWEST_TILES_FOR_BFLOAT16 if x.dtype == torch.bfloat16 else _FEWEST_TILES
+    return min(weight.shape[:2]) >= _FEWEST_CHANNELS and images * down * right >= fewest
 
 
 def _by_panels(outputs: Tensor, weight: Tensor, geometry: _Geometry) -> bool:

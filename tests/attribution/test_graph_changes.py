@@ -119,7 +119,7 @@ def test_bfloat16_by_tiles_beside_float32(monkeypatch: pytest.MonkeyPatch) -> No
         once = F.conv2d(x, weight, padding=1)
         return F.conv2d(once.bfloat16(), weight.bfloat16(), padding=1).float().sin()
 
-    x, weight = last(2, 32, 16, 16, dtype=torch.float32), torch.randn(32, 32, 3, 3, requires_grad=True)
+    x, weight = last(16, 32, 16, 16, dtype=torch.float32), torch.randn(32, 32, 3, 3, requires_grad=True)
     compiled = torch.compile(layers, backend=inductor)
     with fresh_cache():
         found, code = run_and_get_code(lambda: compiled(x, weight))
