@@ -96,18 +96,20 @@ def test_casts_there_and_back() -> None:
     cast = torch.ops.prims.convert_element_type.default
 
     def casts(x: Tensor) -> tuple[Tensor, ...]:
-        """Of which the last two round, and stay."""
+        """Of which all but the first make other numbers, and stay."""
         there = cast(x, torch.bfloat16)
-        return cast(there, torch.float32).sin(), there.sin(), cast(there, torch.float64).sin()
+        whole, some = cast(x, torch.int64), cast(x, torch.bool)
+        back = [cast(each, torch.float32).sin() for each in (there, whole, some)]
+        return *back, there.sin(), cast(there, torch.float64).sin()
 
     x = last(2, 4, 3, 5, dtype=torch.float32)
     graph = trace(casts, x)
     change(graph.graph)
     graph.recompile()
-    assert [node.target for node in graph.graph.nodes].count(cast) == 2
-    exact, *rounded = graph(x)
+    assert [node.target for node in graph.graph.nodes].count(cast) == 6
+    exact, *others = graph(x)
     torch.testing.assert_close(exact, x.sin())
-    torch.testing.assert_close(rounded, list(casts(x)[1:]), rtol=0, atol=0)
+    torch.testing.assert_close(others, list(casts(x)[1:]), rtol=0, atol=0)
 
 
 def test_bfloat16_by_tiles_beside_float32(monkeypatch: pytest.MonkeyPatch) -> None:
