@@ -167,12 +167,13 @@ def _is_for_tiles(dtype: torch.dtype) -> bool:
     """Return whether tiles are computed for a type.
 
     In float32 they take a quarter of the products. In bfloat16 torch takes half the time for each, and much
-    less with a matrix unit.
+    less with a matrix unit, of which versions that know no capabilities do not tell.
     """
     if dtype != torch.bfloat16:
         return dtype in kernels.DTYPES
     vectors = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-    return vectors and not torch.cpu.get_capabilities().get("amx_bf16", False)
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    return vectors and capabilities is not None and not capabilities().get("amx_bf16", False)
 
 
 def _by_tiles(x: Tensor, weight: Tensor, geometry: _Geometry) -> bool:
