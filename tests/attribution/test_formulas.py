@@ -36,6 +36,11 @@ def of_both(function: Callable[..., Tensor], x: Tensor, weight: Tensor) -> tuple
     return out, *torch.autograd.grad(out, (x, weight), torch.ones_like(out))
 
 
+def of_weight(function: Callable[..., Tensor], x: Tensor, weight: Tensor) -> Tensor:
+    weight = weight.detach().requires_grad_()
+    return torch.autograd.grad(function(x, weight).sum(), weight)[0]
+
+
 def tensors(
     images: int = 2, inputs: int = 32, outputs: int = 32, size: int = 16, kernel: int = 3
 ) -> tuple[Tensor, Tensor]:
@@ -139,7 +144,6 @@ def avx2(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_tiles_are_not_for(name: str) -> None:
     function, arguments = OTHERS[name]
-
     found = targets(partial(of_both, function), *arguments)
     assert torch.ops.aten.convolution.default in found
     assert torch.ops.aten.convolution_backward.default in found
@@ -148,18 +152,9 @@ def test_what_tiles_are_not_for(name: str) -> None:
 
 @pytest.mark.usefixtures("neither")
 def test_filters_alone_are_left_to_torch() -> None:
-    def gradient(x: Tensor, weight: Tensor) -> Tensor:
-        weight = weight.detach().requires_grad_()
-        return torch.autograd.grad(convolve(x, weight).sum(), weight)[0]
-
-    found = targets(gradient, *tensors())
+    found = targets(partial(of_weight, convolve), *tensors())
     assert torch.ops.aten.convolution_backward.default in found
     assert TILED_GRADIENTS not in found
-
-
-def of_weight(function: Callable[..., Tensor], x: Tensor, weight: Tensor) -> Tensor:
-    weight = weight.detach().requires_grad_()
-    return torch.autograd.grad(function(x, weight).sum(), weight)[0]
 
 
 def test_what_panels_are_for() -> None:
