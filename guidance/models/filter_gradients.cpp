@@ -48,7 +48,7 @@ void find(Map<T> map, Pixels pixels, int64_t first, int64_t number, int64_t* pla
 
 // Brings a panel's numbers into the cache.
 template <typename T>
-inline void call(const T* numbers) {
+inline void prefetch(const T* numbers) {
   for (int j = 0; j < PANEL; j += 64 / sizeof(T)) __builtin_prefetch(numbers + j);
 }
 
@@ -60,20 +60,20 @@ void pack(const T* channels, const int64_t* places, int64_t number, T* to) {
       std::fill(to, to + PANEL, T(0));
       continue;
     }
-    call(channels + std::max<int64_t>(0, places[std::min(k + AHEAD_PACKED, number - 1)]));
+    prefetch(channels + std::max<int64_t>(0, places[std::min(k + AHEAD_PACKED, number - 1)]));
     for (int j = 0; j < PANEL; j += Vector<T>::size) store(to + j, load(channels + places[k] + j));
   }
 }
 
 // Brings a panel's channels of pixels into the cache, some at each call, so that they are there when they are packed.
 template <typename T>
-class Ahead {
+class Prefetch {
  public:
-  Ahead(const T* channels, const int64_t* places, int64_t number, int64_t calls)
+  Prefetch(const T* channels, const int64_t* places, int64_t number, int64_t calls)
       : channels(channels), places(places), number(number), calls(calls) {}
   void some() {
     for (const int64_t until = ++made * number / calls; next < until; ++next) {
-      if (places[next] != NOWHERE) call(channels + places[next]);
+      if (places[next] != NOWHERE) prefetch(channels + places[next]);
     }
   }
 
@@ -132,13 +132,13 @@ void filter_gradients(Map<T> outputs, Map<T> inputs, T* gradients, Filters filte
           const int64_t begin = share * of_few / shares, end = (share + 1) * of_few / shares;
           pack(many.memory + panel * PANEL, of_own.memory, number, own.memory);
           const bool last = share < shares - 1 || panel == of_many - 1;  // nothing else is packed next
-          Ahead<T> next(many.memory + (panel + 1) * PANEL, of_own.memory, last ? 0 : number,
-                        (end - begin) * blocks_of_panels(PANEL, number));
+          Prefetch<T> next(many.memory + (panel + 1) * PANEL, of_own.memory, last ? 0 : number,
+                           (end - begin) * blocks_of_panels(PANEL, number));
           for (int64_t other = begin; other < end; ++other) {
             const T* rest = packed.memory + other * some * PANEL;
             const int64_t row = (few_outputs ? other : panel) * PANEL, column = (few_outputs ? panel : other) * PANEL;
             T* to = gradients + row * apart + tap * inputs.channels + column;
-            for (int64_t k = 0; first > 0 && k < PANEL; ++k) call(to + k * apart);
+            for (int64_t k = 0; first > 0 && k < PANEL; ++k) prefetch(to + k * apart);
             // By itself: rows of the gradients are far apart, and would share few lines of the first cache.
             product_of_panels(PANEL, few_outputs ? rest : own.memory, few_outputs ? own.memory : rest, square.memory,
                               PANEL, number, false, [&] { next.some(); });
