@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from guidance.data import VOC, GuidanceDataModule
+from guidance.errors import InputError
 
 
 def main() -> None:
@@ -38,7 +39,10 @@ def main() -> None:
             cache=cache,
             cache_dir=options.cache_dir,
         )
-        data.split("train")
+        try:
+            data.split("train")
+        except InputError as error:
+            parser.error(str(error))
         begun = time.perf_counter()
         loader = data.train_dataloader()
         print(f"{'cache' if cache else 'files'}: ready in {time.perf_counter() - begun:.1f} s; {_memory()}")
