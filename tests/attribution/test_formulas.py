@@ -77,10 +77,10 @@ def test_what_tiles_are_for_in_bfloat16(
 
 @pytest.mark.usefixtures("without_matrix_unit")
 def test_bfloat16_is_left_to_a_torch_that_tells_of_no_matrix_unit(monkeypatch: pytest.MonkeyPatch) -> None:
-    tensors_of_bfloat16 = [each.bfloat16() for each in tensors(images=16)]
-    assert TILED in targets(convolve, *tensors_of_bfloat16)
+    x, weight = (each.bfloat16() for each in tensors(images=16))
+    assert TILED in targets(convolve, x, weight)
     monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert TILED not in targets(convolve, *tensors_of_bfloat16)
+    assert TILED not in targets(convolve, x, weight)
 
 
 @pytest.mark.usefixtures("without_matrix_unit")
