@@ -17,6 +17,7 @@ from step_options import step_parser
 from torch import Tensor, nn
 
 from guidance.models import bcos_resnet
+from guidance.models.convolution_formulas import Geometry
 from guidance.models.transposed_convolution import transposed_convolution
 
 _IMAGE_CHANNELS = 6
@@ -80,7 +81,7 @@ def measure(
 
     work: list[Callable[[], object]] = [
         lambda: F.conv2d(x, weight, None, stride, padding),
-        lambda: transposed_convolution(out, weight, (size, size), (stride, stride), (padding, padding)),
+        lambda: transposed_convolution(out, weight, (size, size), Geometry([stride] * 2, [padding] * 2)),
         to_weight,
     ]
     if kernel == stride == 1:

@@ -2,7 +2,7 @@
 
 A B-cos ResNet with random weights in evaluation mode, random images. First the maps of both are compared,
 then they are timed in turn. Ours is timed once more as if every further pair of an image took a forward
-pass of its own. Run ``python benchmarks/evaluation.py --help``.
+pass of its own, and once by torch alone, without kernels for the CPU. Run ``python benchmarks/evaluation.py --help``.
 """
 
 import argparse
@@ -11,13 +11,13 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from guided_step import random_step
+from guided_step import by_torch_alone, random_step
 from interleaved import at_least_one, compare, restart_with_allocator
 from official_stand_in import official_evaluation, official_resnet
 from torch import Tensor
 
 from guidance.attribution import BcosContributions, CompiledExplanations, attribute_pairs
-from guidance.models import Classifier, bcos_resnet
+from guidance.models import Classifier, bcos_resnet, cpu_kernels
 from guidance.models.bcos_resnet import DEPTHS
 from guidance.runs.half_precision import has_bfloat16
 
@@ -39,13 +39,19 @@ def main() -> None:
     if not 1 <= count < math.inf:
         parser.error(f"argument --classes: must make at least one pair of a batch; got {options.classes:g}")
     restart_with_allocator()
+    with cpu_kernels():
+        time_passes(options)
+
+
+def time_passes(options: argparse.Namespace) -> None:
+    """Compare maps of both sides and time the variants."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
 
     model = bcos_resnet(options.depth, 20).eval()
     official = official_resnet(options.depth, 20, model.network.state_dict()).eval()
     images = random_step(options.batch_size, options.image_size)[0]
-    numbers = torch.arange(round(count))
+    numbers = torch.arange(round(options.batch_size * options.classes))
     pairs = torch.stack([numbers % options.batch_size, numbers % 20], 1)
     attributor = BcosContributions(options.layer)
     _, theirs = official_evaluation(official, images, pairs, options.layer)
@@ -56,6 +62,9 @@ def main() -> None:
     variants: dict[str, Callable[[], object]] = {
         "official": partial(official_evaluation, official, images, pairs, options.layer),
         "one forward pass": partial(attribute_pairs, attributor, model, images, *pairs.T),
+        "one forward pass, torch alone": partial(
+            by_torch_alone, partial(attribute_pairs, attributor, model, images, *pairs.T)
+        ),
         "further forward passes": partial(further_forward_passes, attributor, model, images, pairs),
     }
     half = has_bfloat16(images.device)

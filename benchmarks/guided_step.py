@@ -1,6 +1,7 @@
 """Compare training steps with a stand-in for the official code: ``python benchmarks/guided_step.py --help``.
 
-A B-cos ResNet with random weights, the Energy loss, random images. First loss and gradients of both are
+A B-cos ResNet with random weights, the Energy loss, random images; steps of ours by kernels for the CPU, as runs
+take them, but for one by torch alone. First loss and gradients of both are
 compared (float64, small images), then the steps are timed in turn. A step is forward, explanation, losses
 and backward, without the optimizer. Half precision is left out on a processor that has no instructions for
 it, unless --only names it.
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from guidance.attribution import BcosContributions, CompiledExplanations
 from guidance.losses import EnergyLoss
-from guidance.models import Classifier, bcos_resnet
+from guidance.models import Classifier, bcos_resnet, cpu_kernels
 from guidance.models.bcos_resnet import DEPTHS
 from guidance.runs.half_precision import has_bfloat16
 
@@ -28,6 +29,7 @@ _FIRST = "official, guided"
 _NAMES = (
     "official, not guided",
     "guided",
+    "guided, torch alone",
     "10 % guided",
     "not guided",
     "guided, bfloat16",
@@ -65,6 +67,12 @@ def main() -> None:
     parser.add_argument("--clock", default="cpu", choices=("cpu", "wall"))
     options = parser.parse_args()
     restart_with_allocator()
+    with cpu_kernels():
+        time_steps(options)
+
+
+def time_steps(options: argparse.Namespace) -> None:
+    """Compare results of both sides and time the variants that were asked for."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
 
@@ -81,6 +89,7 @@ def main() -> None:
         _FIRST: partial(official_loss, official, *step, options.layer),
         "official, not guided": partial(official_plain_loss, official, *step),
         "guided": partial(guided_loss, model, *step, exact),
+        "guided, torch alone": partial(guided_loss, model, *step, exact),
         "10 % guided": partial(guided_loss, model, *few, exact),
         "not guided": partial(plain_loss, model, *step),
         "guided, bfloat16": partial(guided_loss, model, *step, low),
@@ -100,11 +109,18 @@ def main() -> None:
         if name.startswith("guided, compiled"):
             check_compiled(model, losses[name], step, exact, name)
         network = official if name.startswith("official") else model
-        variants[name] = partial(backward, network, losses[name])
+        work = partial(backward, network, losses[name])
+        variants[name] = partial(by_torch_alone, work) if name.endswith("torch alone") else work
     print(
         f"B-cos ResNet-{options.depth}, batch {options.batch_size}, {options.image_size} px, {options.layer}"
     )
     compare(variants, options.rounds, options.clock)
+
+
+def by_torch_alone(work: Callable[[], object]) -> None:
+    """Do what ``trainer.cpu_kernels=false`` does."""
+    with cpu_kernels(False):
+        work()
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,13 +7,14 @@ Takes a trained B-cos checkpoint of this project with its data set. Compares, wi
 
 A map's error is the norm of the difference over the norm of the map in float32.
 
-The ways: ``bf16-mixed`` (``trainer.precision``), ``bfloat16`` (``attributor.dtype``), ``compiled``
-(``trainer.compile``), and the last two together, ``compiled-bfloat16``.
+The ways: ``cpu-kernels`` (``trainer.cpu_kernels``), ``bf16-mixed`` (``trainer.precision``), ``bfloat16`` (``attributor.dtype``), ``compiled``
+(``trainer.compile``), and the last two together, ``compiled-bfloat16``. All but the first without kernels
+outside of programs.
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -28,12 +29,12 @@ from guidance.data import Batch, GuidanceDataModule
 from guidance.errors import InputError
 from guidance.losses import EnergyLoss
 from guidance.metrics import SplitMetrics
-from guidance.models import Classifier
+from guidance.models import Classifier, cpu_kernels
 from guidance.run_directory import register_resolvers
 from guidance.runs.building import build_data, restore_classifier
 from guidance.training.guided_class import draw_guided_class
 
-WAYS = ("bf16-mixed", "bfloat16", "compiled", "compiled-bfloat16")
+WAYS = ("cpu-kernels", "bf16-mixed", "bfloat16", "compiled", "compiled-bfloat16")
 
 
 class Way:
@@ -54,8 +55,13 @@ class Way:
     @contextmanager
     def precision(self) -> Iterator[None]:
         """Compute as the trainer would."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.name == "bf16-mixed"):
+        autocast = torch.autocast("cpu", torch.bfloat16, enabled=self.name == "bf16-mixed")
+        with autocast, self.kernels():
             yield
+
+    def kernels(self) -> AbstractContextManager[None]:
+        """Compute by kernels of our own, or not."""
+        return cpu_kernels(self.name == "cpu-kernels")
 
     def pairs(self, model: Classifier, images: Tensor, pairs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits [N, K] and the maps of P pairs, flat [P, hw]."""
@@ -152,7 +158,8 @@ def gradient(model: Classifier, way: Way, batch: Batch, classifies: bool) -> tup
     loss = EnergyLoss()(maps, batch.class_masks(classes))[guided].mean()
     if classifies:
         loss = F.binary_cross_entropy_with_logits(logits.float(), batch.labels.float()) + 0.06 * loss
-    loss.backward()
+    with way.kernels():
+        loss.backward()
     model.load_state_dict(state)
     return loss.item(), [p.grad.flatten().double() for p in model.parameters() if p.grad is not None]
 

@@ -15,6 +15,7 @@ from study_cost import count
 from torch.autograd.profiler_util import FunctionEvent
 
 from guidance.attribution import BcosContributions, CompiledExplanations
+from guidance.models import cpu_kernels
 
 CONVOLUTIONS = (
     "aten::convolution",
@@ -48,7 +49,8 @@ def main() -> None:
     # The profiler's own memory makes the first steps slower.
     warmed_up = torch.profiler.schedule(wait=0, warmup=5, active=1, repeat=1)
     activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, schedule=warmed_up, record_shapes=True) as profile:
+    profiling = torch.profiler.profile(activities=activities, schedule=warmed_up, record_shapes=True)
+    with cpu_kernels(), profiling as profile:
         for _ in range(6):
             work()
             profile.step()

@@ -19,6 +19,7 @@ from guidance.files import write_atomically
 log = logging.getLogger(__name__)
 
 _NOT_COMPARED = ("ckpt_path", "paths", "hydra", "trusted")
+_SPEED = ("compile", "cpu_kernels")
 
 
 def register_resolvers() -> None:
@@ -32,8 +33,8 @@ def run_directory(runs_dir: str, date: str, time: str, *, _root_: DictConfig) ->
     """Return ``runs_dir/date/time``, or the newest run of this configuration if that is to be continued.
 
     Two configurations are the same if they agree in everything except ``ckpt_path``, ``paths`` and
-    ``trusted``, and ``trainer.compile``. The newest is the one whose folder's name, the date and time of its
-    start, is the greatest; no clock is read.
+    ``trusted``, ``trainer.compile`` and ``trainer.cpu_kernels``. The newest is the one whose folder's name,
+    the date and time of its start, is the greatest; no clock is read.
 
     A new run has a folder of its own, which is made: if there is one of this name, of a run that started in
     the same second or before the clock was set back, a number is added. Where each of several processes
@@ -179,11 +180,14 @@ def comparable(config: DictConfig) -> dict[str, Any]:
 
 
 def without_speed(content: dict[str, Any]) -> dict[str, Any]:
-    """Leave out of a plain configuration what changes no result but by rounding: ``trainer.compile``."""
+    """Leave out of a plain configuration what changes no result but by rounding.
+
+    That is ``trainer.compile`` and ``trainer.cpu_kernels``.
+    """
     trainer = content.get("trainer")
     if not isinstance(trainer, dict):
         return content
-    return content | {"trainer": {key: value for key, value in trainer.items() if key != "compile"}}
+    return content | {"trainer": {key: value for key, value in trainer.items() if key not in _SPEED}}
 
 
 def fingerprint(content: Any) -> str:

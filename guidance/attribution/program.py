@@ -26,7 +26,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 
 from guidance.attribution.backend import Backend, inductor
 from guidance.errors import InputError
-from guidance.models.closed_forms import plain_formulas
+from guidance.models.plain_formulas import plain_formulas
 
 log = logging.getLogger(__name__)
 

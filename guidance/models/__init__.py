@@ -17,6 +17,7 @@ from guidance.models.coda_net import CodaNet, coda_net, coda_small
 from guidance.models.dynamic_factors import DynamicLinear, explanation_backward
 from guidance.models.efficientnet_lite import efficientnet_lite0
 from guidance.models.encoding import AddInverse, Normalize
+from guidance.models.kernels import cpu_kernels
 from guidance.models.timm_classifier import timm_classifier
 from guidance.models.torchvision_classifier import torchvision_classifier
 from guidance.models.weights import load_start_weights
@@ -48,6 +49,7 @@ __all__ = [
     "bcosify",
     "coda_net",
     "coda_small",
+    "cpu_kernels",
     "efficientnet_lite0",
     "explanation_backward",
     "has_positional_share",

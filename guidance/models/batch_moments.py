@@ -7,7 +7,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import _functional_collectives as collectives
 
-from guidance.models.closed_forms import for_compiler, variance_and_mean
+from guidance.models.closed_forms import variance_and_mean
+from guidance.models.plain_formulas import for_compiler
 
 
 class Moments(NamedTuple):

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
 from guidance.models.batch_moments import batch_moments
-from guidance.models.closed_forms import for_compiler, squared_norm, unit_norm
+from guidance.models.closed_forms import squared_norm, unit_norm
 from guidance.models.cosine_scale import cosine_scale
 from guidance.models.dynamic_factors import DynamicLinear, dynamic_scale, is_explained_input
 from guidance.models.factor_tape import playing, recorded
 from guidance.models.linear_maps import average_pool, convolve
+from guidance.models.plain_formulas import for_compiler
 from guidance.models.transposed_convolution import Pair
 from guidance.models.variance_scale import variance_scale
 

@@ -4,15 +4,29 @@ Where channels are last in memory, the loops that torch's compiler makes of such
 for every 16 channels. Here all channels of a position are added to sums that stay in the cache
 (``channel_sums.cpp``). 32 positions are summed in the type of the maps, and sums of these in float64.
 
-Operators of torch (``torch.ops.guidance``), as a compiled program calls them; they have no derivatives. The
-maps may be ones of B-cos transforms, ``out * |out| / norm``, which need not be in memory: the scale
-``|out| / norm`` is computed on the way.
+Operators of torch (``torch.ops.guidance``), which have no derivatives. The maps may be ones of B-cos
+transforms, ``out * |out| / norm``, which need not be in memory: the scale ``|out| / norm`` is computed on the
+way.
 """
 
 import torch
 from torch import Tensor
 
-from guidance.models.kernels import ORDER, call, channels_last
+from guidance.models.kernels import DTYPES, ORDER, call, channels_last, in_use_for, ready
+
+
+def takes(*maps: Tensor) -> bool:
+    """Return whether sums of maps, without a derivative, are left to these kernels outside of a program.
+
+    Args:
+        maps: [N, C, H, W].
+    """
+    first = maps[0]
+    if torch.is_grad_enabled() or not in_use_for(first) or first.dtype not in DTYPES:
+        return False
+    same = all(each.shape == first.shape and each.dtype == first.dtype for each in maps)
+    last = all(each.ndim == 4 and each.is_contiguous(memory_format=torch.channels_last) for each in maps)
+    return same and last and ready("channel_sums")
 
 
 @torch.library.custom_op("guidance::channel_moments", mutates_args=(), tags=ORDER)

@@ -4,30 +4,13 @@ All are twice differentiable. An explanation holds the factors constant, so that
 functions then have none either, instead of one of zeros. What a compiler sees is the plain formula.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-_plain = False
-
-
-@contextmanager
-def plain_formulas() -> Iterator[None]:
-    """Compute by plain formulas inside this context, whose operations a compiler fuses by itself."""
-    global _plain
-    previous, _plain = _plain, True
-    try:
-        yield
-    finally:
-        _plain = previous
-
-
-def for_compiler() -> bool:
-    """Return whether a compiler is going to see what is computed, so that plain formulas are best."""
-    return _plain or torch.compiler.is_compiling()
+from guidance.models import channel_sums
+from guidance.models.plain_formulas import for_compiler
 
 
 class _UnitNorm(torch.autograd.Function):
@@ -92,10 +75,13 @@ def squared_norm(x: Tensor, dim: int) -> Tensor:
 class _VarianceAndMean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean = x.mean((0, 2, 3))
-        # torch.var takes ten times as long as a product does (torch 2.14 on a CPU). Its batch norm is faster
-        # than this, but adds up one value after the other, which rounds many times as much.
-        variance = (x - mean[:, None, None]).square_().mean((0, 2, 3))
+        if channel_sums.takes(x):
+            variance, mean = channel_sums.moments(x, None)
+        else:
+            mean = x.mean((0, 2, 3))
+            # torch.var takes ten times as long as a product does (torch 2.14 on a CPU). Its batch norm is
+            # faster than this, but adds up one value after the other, which rounds many times as much.
+            variance = (x - mean[:, None, None]).square_().mean((0, 2, 3))
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, mean)
         return variance, mean
@@ -120,3 +106,39 @@ def variance_and_mean(x: Tensor) -> tuple[Tensor, Tensor]:
         return variance, mean
     variance, mean = _VarianceAndMean.apply(x)
     return variance, mean
+
+
+class _ChannelScale(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(x, factor)
+        return x * factor
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, factor = ctx.saved_tensors
+        (gradient,) = gradients
+        needs_x, needs_factor = ctx.needs_input_grad
+        of_factor = sum_of_products(gradient, x)[:, None, None] if needs_factor else None
+        return (gradient * factor if needs_x else None), of_factor
+
+
+def is_of_channels(factor: Tensor, x: Tensor) -> bool:
+    """Return whether a factor [C, 1, 1] multiplies channels of maps [N, C, H, W]."""
+    return x.ndim == 4 and factor.shape == (x.shape[1], 1, 1)
+
+
+def scaled(x: Tensor, factor: Tensor) -> Tensor:
+    """Return ``x * factor``; the gradient of a factor of channels is a :func:`sum_of_products`."""
+    if not is_of_channels(factor, x) or for_compiler():
+        return x * factor
+    out: Tensor = _ChannelScale.apply(x, factor)
+    return out
+
+
+def sum_of_products(x: Tensor, y: Tensor) -> Tensor:
+    """Return the sum of ``x * y`` over batch and positions of maps [N, C, H, W], [C]."""
+    if channel_sums.takes(x, y):
+        sums: Tensor = channel_sums.products(x, y, None, None)
+        return sums
+    return (x * y).sum((0, 2, 3))

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidance.models.closed_forms import for_compiler
+from guidance.models import bcos_transform
 from guidance.models.dynamic_factors import dynamic_scale, explaining
 from guidance.models.factor_tape import RowGradients, keep_factor, playing, recorded_of
+from guidance.models.plain_formulas import for_compiler
 from guidance.models.rows import add_to_rows, take_rows
 
 
@@ -52,11 +53,15 @@ class _CosineScale(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, out: Tensor, norm: Tensor, of_rows: RowGradients) -> tuple[Tensor, Tensor, Tensor]:
-        factor = _over(out.abs(), norm)
+        if bcos_transform.takes(out, norm):
+            scaled, factor = bcos_transform.transform(out, norm)
+        else:
+            factor = _over(out.abs(), norm)
+            scaled = out * factor
         ctx.set_materialize_grads(False)
         ctx.of_rows = of_rows
         ctx.save_for_backward(out, factor, norm)
-        return out * factor, factor, factor.new_zeros(())
+        return scaled, factor, factor.new_zeros(())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
@@ -83,6 +88,8 @@ def _of_scaled(
     gradient: Tensor, of_factor: Tensor | None, out: Tensor, factor: Tensor, norm: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of ``out`` and ``norm`` by that of ``out * factor``, and another of the factor."""
+    if bcos_transform.takes(out, norm):
+        return _by_kernel(gradient, of_factor, out, norm)
     if of_factor is None:
         through = gradient * factor
         of_norm = (through * out).sum_to_size(norm.shape) / -norm
@@ -99,9 +106,18 @@ def _of_factor(
 
     It may be overwritten if it is ``owned``: if nobody else holds it.
     """
+    if bcos_transform.takes(out, norm):
+        return _by_kernel(None, gradient, out, norm)
     of_out = _times(_over(out.sgn(), norm), gradient)
     weighted = _times(gradient, factor) if owned else gradient * factor
     return of_out, weighted.sum_to_size(norm.shape) / -norm
+
+
+def _by_kernel(
+    of_scaled: Tensor | None, of_factor: Tensor | None, out: Tensor, norm: Tensor
+) -> tuple[Tensor, Tensor]:
+    of_out, of_norm = bcos_transform.gradients(of_scaled, of_factor, out, norm)
+    return of_out, of_norm
 
 
 def _times(x: Tensor, y: Tensor | float) -> Tensor:

@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidance.models.closed_forms import for_compiler
+from guidance.models.closed_forms import is_of_channels, scaled, sum_of_products
 from guidance.models.factor_tape import playing
+from guidance.models.plain_formulas import for_compiler
 
 _explaining = False
 _explanation_dtype: torch.dtype | None = None
@@ -95,8 +96,11 @@ class _DynamicScale(torch.autograd.Function):
         needs_x, needs_factor = ctx.needs_input_grad
         factor_gradient = None
         if needs_factor and not _explaining:
-            factor_gradient = (gradient * x).sum_to_size(factor.shape)
-        return (gradient * factor if needs_x else None), factor_gradient
+            if is_of_channels(factor, x):
+                factor_gradient = sum_of_products(gradient, x)[:, None, None]
+            else:
+                factor_gradient = (gradient * x).sum_to_size(factor.shape)
+        return (scaled(gradient, factor) if needs_x else None), factor_gradient
 
 
 def dynamic_scale(x: Tensor, factor: Tensor) -> Tensor:

@@ -1,12 +1,20 @@
 """Kernels of our own for a CPU, in C++, compiled when first used: what they take, and how they are called."""
 
 import ctypes
+import logging
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from guidance.models.plain_formulas import for_compiler
+
+log = logging.getLogger(__name__)
 
 PANEL = 32
 """Channels whose values lie next to each other, as in ``panels.h``."""
@@ -19,8 +27,72 @@ DTYPES = tuple(_NAMES)
 ORDER = (torch.Tag.needs_fixed_stride_order,)
 """Of operators whose maps torch's compiler is to leave as it traced them: with channels last."""
 
+NAMES = ("bcos_transform", "channel_sums", "few_channels", "filter_gradients", "winograd")
+"""Of their files."""
+
 AVAILABLE = sys.platform != "win32"
 """Whether they can be compiled: the compiler that torch takes on Windows has other vectors."""
+
+
+_SECONDS_IN_SILENCE = 1.0
+_in_use = False
+_failed: set[str] = set()
+
+
+@contextmanager
+def cpu_kernels(use: bool = True) -> Iterator[None]:
+    """Let B-cos networks on a CPU compute by kernels of our own inside this context, where these are faster.
+
+    Results are equal but for rounding. The first use on a machine compiles for some seconds; what is compiled
+    stays on disk, as what ``torch.compile`` makes. Where nothing can be compiled there is a warning, and all
+    is torch's. Steps that are compiled as a whole call these kernels with or without this context.
+
+    Example::
+
+        with cpu_kernels():
+            loss = ...  # forward pass, explanation
+            loss.backward()
+
+    Args:
+        use: Whether to; False goes without.
+    """
+    global _in_use
+    previous, _in_use = _in_use, use
+    try:
+        yield
+    finally:
+        _in_use = previous
+
+
+def in_use_for(x: Tensor) -> bool:
+    """Return whether what is computed of a tensor may be left to kernels of our own.
+
+    So it is inside of :func:`cpu_kernels` on a CPU, unless a compiler is going to see it, whose program calls
+    kernels by itself.
+    """
+    return _in_use and x.device.type == "cpu" and x.numel() > 0 and not for_compiler()
+
+
+def ready(name: str) -> bool:
+    """Return whether the kernels of ``name.cpp`` can be called; compile them if they are not.
+
+    What cannot be compiled is warned of once.
+    """
+    if not AVAILABLE or name in _failed:
+        return False
+    try:
+        library(name)
+    except (RuntimeError, OSError) as error:
+        _failed.add(name)
+        cause = str(error).strip().split("\n")[0]
+        log.warning(
+            "kernels for the CPU (%s) cannot be compiled, so that steps are slower: %s. They need a C++ "
+            "compiler; CXX names another one",
+            name,
+            cause,
+        )
+        return False
+    return True
 
 
 @cache
@@ -30,8 +102,14 @@ def library(name: str) -> ctypes.CDLL:
 
     folder = Path(__file__).parent
     source = "".join((folder / file).read_text(encoding="utf-8") for file in ("panels.h", f"{name}.cpp"))
-    # Products and sums in one instruction, which torch forbids the code that it generates.
-    compiled: ctypes.CDLL = CppCodeCache.load(source, extra_flags=("-ffp-contract=fast",))
+    message = "compiling kernels for the CPU (%s), once: this takes some seconds"
+    waiting = threading.Timer(_SECONDS_IN_SILENCE, log.info, (message, name))
+    waiting.start()
+    try:
+        # Products and sums in one instruction, which torch forbids the code that it generates.
+        compiled: ctypes.CDLL = CppCodeCache.load(source, extra_flags=("-ffp-contract=fast",))
+    finally:
+        waiting.cancel()
     return compiled
 
 

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from guidance.models.convolution_formulas import Geometry
+from guidance.models.convolutions import convolution, gradients_of_filters
 from guidance.models.dynamic_factors import (
     explaining,
     for_explanation,
@@ -30,55 +32,31 @@ channels last: results are wrong, or the process dies. https://github.com/uxlfou
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-        groups: int,
-        explained_input: bool,
-    ) -> Tensor:
-        ctx.geometry = stride, padding, dilation, groups
+    def forward(ctx: Any, x: Tensor, weight: Tensor, geometry: Geometry, explained_input: bool) -> Tensor:
+        ctx.geometry = geometry
         ctx.explained_input = explained_input
         ctx.size = x.shape[2:]
         only_explained(ctx)
         if ctx.only_explained:
             ctx.save_for_backward(None, weight)
-            return _zeros(x, weight, stride, padding, dilation)
+            return _zeros(x, weight, geometry)
         ctx.save_for_backward(x, weight)
-        return F.conv2d(x, weight, None, stride, padding, dilation, groups)
+        return convolution(x, weight, geometry)
 
     @staticmethod
-    def backward(
-        ctx: Any, *gradients: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         if has_no_gradient(ctx):
-            return None, None, None, None, None, None, None
+            return None, None, None, None
         x, weight = ctx.saved_tensors
-        stride, padding, dilation, groups = ctx.geometry
         (gradient,) = gradients
         needs_x, needs_weight = ctx.needs_input_grad[:2]
         of_x = of_weight = None
         if needs_x and (explaining() or not ctx.explained_input):
             back, filters = for_explanation(gradient, weight)
-            of_x = transposed_convolution(back, filters, ctx.size, *ctx.geometry).to(gradient.dtype)
+            of_x = transposed_convolution(back, filters, ctx.size, ctx.geometry).to(gradient.dtype)
         if needs_weight and not explaining():
-            _, of_weight, _ = torch.ops.aten.convolution_backward(
-                gradient,
-                x,
-                weight,
-                None,
-                stride,
-                padding,
-                dilation,
-                False,
-                [0, 0],
-                groups,
-                [False, True, False],
-            )
-        return of_x, of_weight, None, None, None, None, None
+            of_weight = gradients_of_filters(gradient, x, weight, ctx.geometry)
+        return of_x, of_weight, None, None
 
 
 def convolve(
@@ -106,7 +84,8 @@ def convolve(
     if weight.shape[1] < _FEW_CHANNELS and weight.shape[2:] == (1, 1) and padding == (0, 0):
         x, stride = x[:, :, :: stride[0], :: stride[1]], (1, 1)
     operands = _of_one_type(x, weight)
-    out: Tensor = _Convolution.apply(*operands, stride, padding, dilation, groups, explained_input)
+    geometry = Geometry(stride, padding, dilation, groups=groups)
+    out: Tensor = _Convolution.apply(*operands, geometry, explained_input)
     return out
 
 
@@ -213,11 +192,11 @@ def _of_one_type(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return x, weight
 
 
-def _zeros(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
+def _zeros(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Return zeros of the shape of a convolution's output, in the memory format of its input."""
     size = [
         (size + 2 * p - d * (k - 1) - 1) // s + 1
-        for size, s, p, d, k in zip(x.shape[2:], stride, padding, dilation, weight.shape[2:], strict=True)
+        for size, s, p, d, k in zip(x.shape[2:], *geometry[:3], weight.shape[2:], strict=True)
     ]
     channels_last = x.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format

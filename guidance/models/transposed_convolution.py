@@ -1,11 +1,15 @@
 """Transposed convolution: how an explanation goes back through a convolution."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from guidance.models import few_channels
-from guidance.models.closed_forms import for_compiler
+from guidance.models import few_channels, kernels
+from guidance.models.convolution_formulas import Geometry
+from guidance.models.convolutions import transposed
+from guidance.models.plain_formulas import for_compiler
 
 Pair = tuple[int, int]
 
@@ -13,15 +17,7 @@ _FEW_CHANNELS = 16
 """With fewer to write to, torch (2.14, oneDNN on a CPU) leaves most of a vector unused."""
 
 
-def transposed_convolution(
-    x: Tensor,
-    weight: Tensor,
-    size: Pair,
-    stride: Pair = (1, 1),
-    padding: Pair = (0, 0),
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-) -> Tensor:
+def transposed_convolution(x: Tensor, weight: Tensor, size: Sequence[int], geometry: Geometry) -> Tensor:
     """Return the gradient of a convolution's input by that of its output.
 
     With few channels and a stride, as in the first layer of a network, it is computed without the stride:
@@ -31,18 +27,14 @@ def transposed_convolution(
         x: The gradient of the output, [N, C', H', W'].
         weight: The filters, [C', C / groups, h, w].
         size: (H, W) of the input.
-        stride: Of the convolution; so are the others.
-        padding: Zero padding.
-        dilation: Dilation.
-        groups: Groups.
+        geometry: Of the convolution.
 
     Returns:
         [N, C, H, W], zero where no patch reached.
     """
+    stride, padding, dilation, _, _, groups = geometry
     few = weight.shape[1] < _FEW_CHANNELS and x.device.type == "cpu"
-    # Where a compiler makes the derivatives nothing is gained, nor where what it calls is faster.
-    compiled = for_compiler() and (torch.is_grad_enabled() or few_channels.takes(x, weight, dilation, groups))
-    if few and min(stride) > 1 and dilation == (1, 1) and groups == 1 and not compiled:
+    if few and min(stride) > 1 and dilation == (1, 1) and groups == 1 and not _faster_as_it_is(x, weight):
         steps = [-(-(p + whole) // s) for p, whole, s in zip(padding, size, stride, strict=True)]
         taps = [-(-k // s) for k, s in zip(weight.shape[2:], stride, strict=True)]
         beyond = [out + n - 1 - m for out, n, m in zip(x.shape[2:], taps, steps, strict=True)]
@@ -54,11 +46,23 @@ def transposed_convolution(
             size, x.shape[2:], stride, padding, dilation, weight.shape[2:], strict=True
         )
     ]
-    return F.conv_transpose2d(x, weight, None, stride, padding, left_over, groups, dilation)
+    return transposed(x, weight, Geometry(stride, padding, dilation, True, left_over, groups))
+
+
+def _faster_as_it_is(x: Tensor, weight: Tensor) -> bool:
+    """Return whether a kernel of our own is faster, or a compiler makes the derivatives."""
+    if for_compiler() and torch.is_grad_enabled():
+        return True
+    return (for_compiler() or kernels.in_use_for(x)) and few_channels.takes(x, weight, (1, 1), 1)
 
 
 def _by_phases(
-    x: Tensor, weight: Tensor, size: Pair, stride: Pair, padding: Pair, beyond: list[int]
+    x: Tensor,
+    weight: Tensor,
+    size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    beyond: Sequence[int],
 ) -> Tensor:
     """Compute pixels s i, s i + 1, ... of each step i as channels of a convolution without a stride.
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from guidance.models.batch_moments import batch_moments, over_processes
+from guidance.models.closed_forms import scaled, sum_of_products
 from guidance.models.dynamic_factors import explaining
 
 
@@ -42,13 +43,13 @@ class _VarianceScale(torch.autograd.Function):
         of_scaled, of_factor, _ = gradients
         x, weight, factor, mean, inverse = ctx.saved_tensors
         if explaining():
-            return (None if of_scaled is None else of_scaled * factor), None, None
+            return (None if of_scaled is None else scaled(of_scaled, factor)), None, None
         if of_scaled is None:
             if of_factor is None:
                 return None, None, None
             total = of_factor[:, 0, 0]
         else:
-            total = (of_scaled * x).sum((0, 2, 3))
+            total = sum_of_products(of_scaled, x)
             if of_factor is not None:
                 total = total + of_factor[:, 0, 0]
         if torch.is_grad_enabled():

@@ -11,12 +11,13 @@ points, so that a filter turned around, which a transposed convolution takes, ha
 another order. In float32 a convolution rounds 0.6 to 1.5 times as much as torch's, gradients of filters up
 to 4 times as much.
 
-These are operators of torch (``torch.ops.guidance``), as a compiled program calls them; they have no
-derivatives but :func:`gradients`.
+These are operators of torch (``torch.ops.guidance``), which have no derivatives: those of a convolution are
+another one, and :func:`gradients`.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from guidance.models.kernels import ORDER, PANEL, call, channels_last, size
 
@@ -42,6 +43,30 @@ def filters(weight: Tensor) -> Tensor:
     values[:, -PANEL:] = 0
     call("winograd", "values_of_filters", [channels_last(weight), values], outputs, inputs)
     return values
+
+
+_kept = WeakTensorKeyDictionary()
+
+
+def kept_filters(weight: Tensor) -> Tensor:
+    """Return what :func:`filters` does, once for a tensor that nobody writes to, as long as there is one.
+
+    So one computation serves a forward pass, its explanation and the gradients of both. Values of a parameter
+    are not kept: it changes, and not always in a way that can be seen. Nor are those of a tensor made in
+    inference mode, of which torch does not note changes.
+
+    Args:
+        weight: float32 or float64 [C', C, 3, 3].
+    """
+    if isinstance(weight, nn.Parameter) or weight.is_inference():
+        computed: Tensor = filters(weight)
+        return computed
+    version, values = _kept.get(weight, (None, None))
+    if version != weight._version:
+        values = filters(weight)
+        _kept[weight] = weight._version, values
+    kept: Tensor = values
+    return kept
 
 
 @torch.library.custom_op("guidance::winograd_convolution", mutates_args=(), tags=ORDER)
@@ -71,31 +96,26 @@ def convolution(x: Tensor, values: Tensor, channels: int, transposed: bool) -> T
 
 
 @torch.library.custom_op("guidance::winograd_gradients", mutates_args=(), tags=ORDER)
-def gradients(gradient: Tensor, x: Tensor, values: Tensor, transposed: bool) -> tuple[Tensor, Tensor]:
-    """Return the gradients of input and filters of :func:`convolution` by that of its output.
+def gradients(outputs: Tensor, inputs: Tensor) -> Tensor:
+    """Return the gradients of the filters of :func:`convolution`.
 
     Args:
-        gradient: Of the output, [N, C', H, W]; if ``transposed``, [N, C, H, W].
-        x: The input, [N, C, H, W]; if ``transposed``, [N, C', H, W].
-        values: Of the filters [C', C, 3, 3], by :func:`filters`.
-        transposed: Whether the convolution was a transposed one.
+        outputs: The gradient of its output, or the input of a transposed one: [N, C', H, W].
+        inputs: Its input, or the gradient of the transposed one's output: [N, C, H, W].
 
     Returns:
-        Of the size of ``x``; [C', C, 3, 3]. Channels last.
+        [C', C, 3, 3], channels last.
     """
-    of_x = convolution(gradient, values, x.shape[1], not transposed)
-    # The gradient of what a transposed convolution gave is what its filters would be convolved with.
-    outputs, inputs = (x, gradient) if transposed else (gradient, x)
-    of_filters = _filters(outputs, inputs)
+    of_filters: Tensor = _filters(outputs, inputs)
     call(
         "winograd",
         "gradients_of_filters",
         [channels_last(outputs), channels_last(inputs), of_filters],
-        *size(x),
+        *size(inputs),
         outputs.shape[1],
         inputs.shape[1],
     )
-    return of_x, of_filters
+    return of_filters
 
 
 @filters.register_fake
@@ -111,16 +131,11 @@ def _(x: Tensor, values: Tensor, channels: int, transposed: bool) -> Tensor:
 
 
 @gradients.register_fake
-def _(gradient: Tensor, x: Tensor, values: Tensor, transposed: bool) -> tuple[Tensor, Tensor]:
-    return _images(x, x.shape[1]), _filters(x, gradient) if transposed else _filters(gradient, x)
+def _filters(outputs: Tensor, inputs: Tensor) -> Tensor:
+    return outputs.new_empty(outputs.shape[1], 3, 3, inputs.shape[1]).permute(0, 3, 1, 2)
 
 
 def _images(like: Tensor, channels: int) -> Tensor:
     """Return memory for [N, channels, H, W], of as many images and pixels as ``like``."""
     images, height, width = size(like)
     return like.new_empty(images, height, width, channels).permute(0, 3, 1, 2)
-
-
-def _filters(outputs: Tensor, inputs: Tensor) -> Tensor:
-    """Return memory for filters of as many channels, [C', C, 3, 3]."""
-    return outputs.new_empty(outputs.shape[1], 3, 3, inputs.shape[1]).permute(0, 3, 1, 2)

@@ -20,6 +20,7 @@ from guidance.protocols.page import PAGE, protocol_page
 from guidance.protocols.protocol import ComparedModel, Evaluation, Protocol
 from guidance.results import provenance
 from guidance.runs.building import build_data, build_model, build_module, build_part, build_trainer
+from guidance.runs.cpu_kernels import with_cpu_kernels
 from guidance.runs.run import quiet_lightning
 from guidance.untrusted.stored_config import stored_config
 
@@ -29,6 +30,7 @@ _SPLITS = ("val", "test")
 _IMAGENET_CLASSES = 1000
 
 
+@with_cpu_kernels
 def run_protocol(config: DictConfig) -> dict[str, Any]:
     """Judge attributions of one model or several by the protocol ``config.protocol``.
 

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from guidance.checkpoints.reading import load_weights
+from guidance.models import cpu_kernels
 from guidance.replay.reproducer import Failure, read_failure
 from guidance.runs.building import build_module
 from guidance.training.finding import Finding, describe, findings_of, gradient_finding, weights_finding
@@ -98,9 +99,11 @@ def replay(path: Path, device: str = "cpu", trusted: Collection[str] = ()) -> Re
     batch = failure.batch.to(trainer.strategy.root_device)
     weights = weights_finding(module.model)
     module.seed_batch(failure.step)
-    with precision.train_step_context():
-        losses, record = module.guided_step.losses(module.model, batch, plan, failure.epoch)
-    findings = _findings(module, losses["loss"], record)
+    # As runs do by default: where numbers overflow depends on how they are added up.
+    with cpu_kernels():
+        with precision.train_step_context():
+            losses, record = module.guided_step.losses(module.model, batch, plan, failure.epoch)
+        findings = _findings(module, losses["loss"], record)
     findings += [] if weights is None else [weights]
     return Replayed(failure, {name: value.item() for name, value in losses.items()}, findings)
 

@@ -20,6 +20,7 @@ from guidance.errors import InputError
 from guidance.files import write_json
 from guidance.foreign_text import read_json
 from guidance.maps import energy_in_mask
+from guidance.models import cpu_kernels
 from guidance.progress import progress_over
 from guidance.report.run import Metrics, Point
 from guidance.runs.building import build_data, build_module, build_trainer
@@ -77,7 +78,8 @@ class Checkpoints:
             InputError: If the checkpoint or its data cannot be read.
         """
         module, datamodule, trainer, _ = self._load(path)
-        return evaluate_splits(trainer, module, datamodule, ("test",))
+        with cpu_kernels():
+            return evaluate_splits(trainer, module, datamodule, ("test",))
 
     def explain(self, path: Path, count: int, seed: int) -> list[Explained]:
         """Explain test images that a seed chooses.

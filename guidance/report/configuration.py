@@ -21,7 +21,7 @@ NOT_COMPARED = (
     *("callbacks.last", "callbacks.best", "callbacks.pareto", "callbacks.gallery"),
     *("trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.enable_progress_bar"),
     *("trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.num_sanity_val_steps"),
-    *("trainer.compile", "callbacks.finite.dirpath", "baseline.dir"),
+    *("trainer.compile", "trainer.cpu_kernels", "callbacks.finite.dirpath", "baseline.dir"),
     *("data.root", "data.download", "data.num_workers", "data.cache", "data.cache_dir"),
     *("data.module.num_workers", "data.module.cache", "data.module.cache_dir"),
     *("data.module.dataset.root", "data.module.dataset.download"),

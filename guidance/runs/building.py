@@ -198,6 +198,7 @@ def build_trainer(config: DictConfig, callbacks: list[Callback], loggers: list[L
     node = config.trainer.copy()
     OmegaConf.set_struct(node, False)
     node.pop("compile", None)  # the module's
+    node.pop("cpu_kernels", None)  # the run's
     trainer: pl.Trainer = build_part(
         node,
         "trainer",

@@ -35,6 +35,7 @@ from guidance.results import print_table, provenance
 from guidance.run_directory import resolve_checkpoint
 from guidance.runs.baseline import start_from_baseline
 from guidance.runs.building import build_data, build_module, build_part, build_trainer
+from guidance.runs.cpu_kernels import with_cpu_kernels
 from guidance.training.module import GuidedClassifier
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 _SPLITS = ("val", "test")
 
 
+@with_cpu_kernels
 def train(config: DictConfig) -> dict[str, Any]:
     """Train, evaluate and write everything into ``config.paths.output_dir``.
 
@@ -121,6 +123,7 @@ def _train(config: DictConfig) -> dict[str, Any]:
     return results
 
 
+@with_cpu_kernels
 def evaluate(config: DictConfig) -> dict[str, Any]:
     """Evaluate a checkpoint on one split and write ``results.json``.
 
@@ -161,6 +164,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
 def quiet_lightning() -> None:
     """Silence what Lightning and torch say about themselves; their warnings about the run stay."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that there is no GPU
     for message in (
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
         ".*overridden `on_before_batch_transfer` in `LightningModule`.*",

@@ -33,9 +33,10 @@ def check_trainer(config: DictConfig) -> None:
             f"trainer.gradient_clip_val is {largest}; it must be a number above 0, the largest norm of the "
             "gradient, or null, which clips nothing"
         )
-    compiles = config.get("compile", False)
-    if not isinstance(compiles, bool):
-        raise InputError(f"trainer.compile is {compiles}; it must be true or false")
+    for name in ("compile", "cpu_kernels"):
+        value = config.get(name, False)
+        if not isinstance(value, bool):
+            raise InputError(f"trainer.{name} is {value}; it must be true or false")
 
 
 def _check_strategy(config: DictConfig) -> None:

@@ -14,18 +14,14 @@ from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch.fx import GraphModule
 
 from guidance.attribution import BcosContributions, CompiledExplanations
-from guidance.attribution.backend import FORMULAS, change, inductor
+from guidance.attribution.backend import change, inductor
 from guidance.models import (
     BcosConv2d,
     Classifier,
     UncenteredBatchNorm2d,
-    channel_sums,
-    few_channels,
-    filter_gradients,
-    kernels,
-    winograd,
 )
 from guidance.models.bcos_classifier import bcos_classifier
+from guidance.models.convolution_formulas import FORMULAS
 from tests.attribution.compiled_checks import (
     SOME,
     check_evaluation,
@@ -34,6 +30,7 @@ from tests.attribution.compiled_checks import (
     images_of,
     loss_of,
 )
+from tests.models.kernel_calls import noted_calls
 
 
 @pytest.fixture(autouse=True)
@@ -83,19 +80,7 @@ def panels_network(kernel: int = 1) -> Classifier:
     return bcos_classifier(layers, 3, {"mid1": "1", "final": "4"})
 
 
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Kernels that are called."""
-    found: list[str] = []
-    call = kernels.call
-
-    def noting(file: str, name: str, *args: Any) -> None:
-        found.append(name)
-        call(file, name, *args)
-
-    for module in (winograd, filter_gradients, few_channels, channel_sums):
-        monkeypatch.setattr(module, "call", noting)
-    return found
+calls = pytest.fixture(noted_calls)
 
 
 def test_steps(calls: list[str]) -> None:

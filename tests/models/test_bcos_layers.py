@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from guidance.models.bcos_layers import BcosConv2d, UncenteredBatchNorm2d
-from guidance.models.closed_forms import plain_formulas
 from guidance.models.dynamic_factors import explanation_backward
+from guidance.models.plain_formulas import plain_formulas
 
 
 def slow_bcos(x: Tensor, weight: Tensor, b: float, stride: int, padding: int) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from guidance.models.convolution_formulas import Geometry
 from guidance.models.transposed_convolution import transposed_convolution
 
 KERNELS = [(1, 1), (2, 2), (3, 3), (4, 2), (5, 5), (7, 7)]
@@ -29,7 +30,7 @@ def test_equals_the_gradient_of_a_convolution(kernel: tuple[int, int], channels:
         out = F.conv2d(x, weight, None, stride, padding)
         gradient = drawn(*out.shape)
         (expected,) = torch.autograd.grad(out, x, gradient)
-        actual = transposed_convolution(gradient, weight, size, stride, padding)
+        actual = transposed_convolution(gradient, weight, size, Geometry(stride, padding))
         torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
         compared += 1
     assert compared == len(STRIDES) * len(PADDINGS) * len(SIZES)
@@ -41,7 +42,9 @@ def test_dilation_and_groups(dilation: tuple[int, int], groups: int) -> None:
     out = F.conv2d(x, weight, None, (2, 2), (1, 1), dilation, groups)
     gradient = drawn(*out.shape)
     (expected,) = torch.autograd.grad(out, x, gradient)
-    actual = transposed_convolution(gradient, weight, (9, 10), (2, 2), (1, 1), dilation, groups)
+    actual = transposed_convolution(
+        gradient, weight, (9, 10), Geometry((2, 2), (1, 1), dilation, groups=groups)
+    )
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -49,7 +52,7 @@ def test_gradcheck() -> None:
     x, weight = drawn(1, 2, 3, 2).requires_grad_(), drawn(2, 2, 3, 3).requires_grad_()
 
     def run(x: Tensor, weight: Tensor) -> Tensor:
-        return transposed_convolution(x, weight, (6, 5), (2, 2), (1, 1))
+        return transposed_convolution(x, weight, (6, 5), Geometry((2, 2), (1, 1)))
 
     assert torch.autograd.gradcheck(run, (x, weight))
     assert torch.autograd.gradgradcheck(run, (x, weight))
@@ -69,7 +72,7 @@ def test_few_channels_are_computed_without_a_stride(
     monkeypatch.setattr(F, "conv_transpose2d", recorded)
     for channels in (6, 16):
         gradient = drawn(2, 8, 8, 8).contiguous(memory_format=layout)
-        out = transposed_convolution(gradient, drawn(8, channels, 7, 7), (16, 16), (2, 2), (3, 3))
+        out = transposed_convolution(gradient, drawn(8, channels, 7, 7), (16, 16), Geometry((2, 2), (3, 3)))
         assert out.shape == (2, channels, 16, 16)
     assert strides == [1, (2, 2)]
 
@@ -80,7 +83,7 @@ def test_a_compiler_sees_any_number_of_images(size: tuple[int, int]) -> None:
     weight = drawn(4, 3, 2, 2)
 
     def run(x: Tensor) -> Tensor:
-        return transposed_convolution(x, weight, size, (2, 2), (0, 0))
+        return transposed_convolution(x, weight, size, Geometry((2, 2)))
 
     compiled = torch.compile(run, backend="aot_eager", fullgraph=True, dynamic=False)
     for count in (2, 5):

@@ -1,11 +1,12 @@
 """Winograd's 3x3 convolutions against torch's: values, gradients and rounding."""
 
 import math
+import weakref
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from guidance.models import kernels, winograd
 
@@ -58,7 +59,7 @@ def test_gradients(geometry: tuple[int, ...], transposed: bool) -> None:
     out = F.conv_transpose2d(x, weight, padding=1) if transposed else F.conv2d(x, weight, padding=1)
     expected = torch.autograd.grad(out, (x, weight), gradient)
     with torch.no_grad():
-        found = winograd.gradients(gradient, x, winograd.filters(weight), transposed)
+        found = gradients(gradient, x, weight, transposed)
     for each, of_torch in zip(found, expected, strict=True):
         assert_equal(each, of_torch)
 
@@ -87,8 +88,7 @@ def test_rounding(transposed: bool) -> None:
         return out, *torch.autograd.grad(out, (x, weight), gradient)
 
     values = winograd.filters(weight)
-    gradients = winograd.gradients(gradient, x, values, transposed)
-    tiled = winograd.convolution(x, values, 64, transposed), *gradients
+    tiled = winograd.convolution(x, values, 64, transposed), *gradients(gradient, x, weight, transposed)
     exact = both(x.double(), weight.double(), gradient.double())
     for ours, value in zip(tiled, exact, strict=True):
         assert (ours - value).norm() < 1e-6 * value.norm()
@@ -103,7 +103,7 @@ def test_operators_are_what_a_compiler_is_told(dtype: torch.dtype, transposed: b
     values = winograd.filters(weight)
     torch.library.opcheck(winograd.filters, (weight,))
     torch.library.opcheck(winograd.convolution, (x, values, 9, transposed))
-    torch.library.opcheck(winograd.gradients, (gradient, x, values, transposed))
+    torch.library.opcheck(winograd.gradients, (x, gradient))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 24])
@@ -115,7 +115,7 @@ def test_any_number_of_threads(threads: int, geometry: tuple[int, ...]) -> None:
     try:
         torch.set_num_threads(threads)
         values = winograd.filters(weight)
-        found = winograd.convolution(x, values, 33, False), *winograd.gradients(gradient, x, values, False)
+        found = winograd.convolution(x, values, 33, False), *gradients(gradient, x, weight, False)
     finally:
         torch.set_num_threads(usual)
     x.requires_grad_()
@@ -124,6 +124,38 @@ def test_any_number_of_threads(threads: int, geometry: tuple[int, ...]) -> None:
     expected = out.detach(), *torch.autograd.grad(out, (x, weight), gradient)
     for each, of_torch in zip(found, expected, strict=True):
         assert_equal(each, of_torch)
+
+
+def test_values_of_a_tensor_are_kept_as_long_as_it_is_as_it_was() -> None:
+    weight = torch.randn(3, 2, 3, 3)
+    values = winograd.kept_filters(weight)
+    torch.testing.assert_close(values, winograd.filters(weight), rtol=0, atol=0)
+    assert winograd.kept_filters(weight) is values
+    assert winograd.kept_filters(weight.clone()) is not values
+    weight.mul_(2)
+    torch.testing.assert_close(winograd.kept_filters(weight), 2 * values)
+    gone = weakref.ref(winograd.kept_filters(weight))
+    del weight
+    assert gone() is None
+
+
+def test_values_of_what_changes_unseen_are_not_kept() -> None:
+    parameter = nn.Parameter(torch.randn(3, 2, 3, 3))
+    with torch.no_grad():
+        values = winograd.kept_filters(parameter)
+        parameter.data.mul_(2)
+        torch.testing.assert_close(winograd.kept_filters(parameter), 2 * values)
+    with torch.inference_mode():
+        weight = torch.randn(3, 2, 3, 3)
+        values = winograd.kept_filters(weight)
+        weight.mul_(2)
+        torch.testing.assert_close(winograd.kept_filters(weight), 2 * values)
+
+
+def gradients(gradient: Tensor, x: Tensor, weight: Tensor, transposed: bool) -> tuple[Tensor, Tensor]:
+    """Return those of input and filters."""
+    of_x = winograd.convolution(gradient, winograd.filters(weight), x.shape[1], not transposed)
+    return of_x, winograd.gradients(*((x, gradient) if transposed else (gradient, x)))
 
 
 def tensors(geometry: tuple[int, ...], channels_last: bool = True) -> tuple[Tensor, Tensor, Tensor]:

@@ -122,12 +122,13 @@ def test_evaluation_step() -> None:
     assert counters["stats"]["unique_graphs"] == 2
 
 
-def test_compiled_runs_and_others_are_the_same_run(tmp_path: Path) -> None:
-    plain, fast = (composed(tmp_path, f"trainer.compile={value}") for value in ("false", "true"))
+@pytest.mark.parametrize("option", ["compile", "cpu_kernels"])
+def test_faster_runs_and_others_are_the_same_run(option: str, tmp_path: Path) -> None:
+    plain, fast = (composed(tmp_path, f"trainer.{option}={value}") for value in ("false", "true"))
     assert comparable(plain) == comparable(fast)
-    assert plain.trainer.compile != fast.trainer.compile
+    assert plain.trainer[option] != fast.trainer[option]
     one, other = (
-        baseline_config(composed(tmp_path, "baseline=shared", f"trainer.compile={value}"))
+        baseline_config(composed(tmp_path, "baseline=shared", f"trainer.{option}={value}"))
         for value in ("false", "true")
     )
     assert one.paths.output_dir == other.paths.output_dir

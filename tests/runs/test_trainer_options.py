@@ -32,6 +32,7 @@ from tests.tiny import composed
         (["trainer.accumulate_grad_batches=1.5"], r"^trainer\.accumulate_grad_batches is 1\.5"),
         (["trainer.gradient_clip_val=0"], r"^trainer\.gradient_clip_val is 0"),
         (["trainer.gradient_clip_val=-1"], r"^trainer\.gradient_clip_val is -1"),
+        (["trainer.cpu_kernels=ture"], r"^trainer\.cpu_kernels is ture; it must be true or false"),
         (["trainer.compile=ture"], r"^trainer\.compile is ture; it must be true or false"),
         (["trainer.gradient_clip_val=nan"], r"^trainer\.gradient_clip_val is nan"),
     ],

@@ -1,4 +1,4 @@
-"""Which convolutions, and gradients of them, the formulas of the backend give to kernels of our own."""
+"""Which convolutions, and gradients of them, the formulas give to kernels of our own."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from guidance.attribution.backend import FORMULAS
+from guidance.models.convolution_formulas import FORMULAS
 
 Mode = Literal["fake", "symbolic"]
 TILED = torch.ops.guidance.winograd_convolution.default
@@ -150,11 +150,10 @@ def test_what_tiles_are_not_for(name: str) -> None:
     assert not {TILED, TILED_GRADIENTS} & found
 
 
-@pytest.mark.usefixtures("neither")
-def test_filters_alone_are_left_to_torch() -> None:
+def test_gradients_of_filters_alone() -> None:
     found = targets(partial(of_weight, convolve), *tensors())
-    assert torch.ops.aten.convolution_backward.default in found
-    assert TILED_GRADIENTS not in found
+    assert TILED_GRADIENTS in found
+    assert torch.ops.aten.convolution_backward.default not in found
 
 
 def test_what_panels_are_for() -> None:
