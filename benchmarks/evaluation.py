@@ -2,7 +2,8 @@
 
 A B-cos ResNet with random weights in evaluation mode, random images. First the maps of both are compared,
 then they are timed in turn. Ours is timed once more as if every further pair of an image took a forward
-pass of its own, and once by torch alone, without kernels for the CPU. Run ``python benchmarks/evaluation.py --help``.
+pass of its own, and once by torch alone, without kernels for the CPU. Run ``python benchmarks/evaluation.py
+--help``.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Compare training steps with a stand-in for the official code: ``python benchmarks/guided_step.py --help``.
 
-A B-cos ResNet with random weights, the Energy loss, random images; steps of ours by kernels for the CPU, as runs
-take them, but for one by torch alone. First loss and gradients of both are
+A B-cos ResNet with random weights, the Energy loss, random images. First loss and gradients of both are
 compared (float64, small images), then the steps are timed in turn. A step is forward, explanation, losses
-and backward, without the optimizer. Half precision is left out on a processor that has no instructions for
+and backward, without the optimizer. Steps of ours are by kernels for the CPU, as runs take them by default,
+but for one by torch alone. Half precision is left out on a processor that has no instructions for
 it, unless --only names it.
 """
 

@@ -7,9 +7,9 @@ Takes a trained B-cos checkpoint of this project with its data set. Compares, wi
 
 A map's error is the norm of the difference over the norm of the map in float32.
 
-The ways: ``cpu-kernels`` (``trainer.cpu_kernels``), ``bf16-mixed`` (``trainer.precision``), ``bfloat16`` (``attributor.dtype``), ``compiled``
-(``trainer.compile``), and the last two together, ``compiled-bfloat16``. All but the first without kernels
-outside of programs.
+The ways: ``cpu-kernels`` (``trainer.cpu_kernels``), ``bf16-mixed`` (``trainer.precision``), ``bfloat16``
+(``attributor.dtype``), ``compiled`` (``trainer.compile``), and the last two together, ``compiled-bfloat16``.
+What they are compared with, and all ways but the first, are computed by torch alone outside of programs.
 """
 
 import argparse

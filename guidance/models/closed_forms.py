@@ -125,7 +125,8 @@ class _ChannelScale(torch.autograd.Function):
 
 def is_of_channels(factor: Tensor, x: Tensor) -> bool:
     """Return whether a factor [C, 1, 1] multiplies channels of maps [N, C, H, W]."""
-    return x.ndim == 4 and factor.shape == (x.shape[1], 1, 1)
+    # The size of a batch must not be compared where a compiler is to see any number of images.
+    return (x.ndim, factor.ndim) == (4, 3) and factor.shape == (x.shape[1], 1, 1)
 
 
 def scaled(x: Tensor, factor: Tensor) -> Tensor:

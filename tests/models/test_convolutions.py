@@ -230,3 +230,21 @@ def test_long_compilation_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytes
         "compiling kernels for the CPU (filter_gradients), once: this takes some seconds"
     ]
     assert told == [1]
+
+
+def test_steps_are_the_same_bit_for_bit() -> None:
+    """By two threads."""
+    usual = torch.get_num_threads()
+    images = torch.rand(4, 3, 32, 32)
+    try:
+        torch.set_num_threads(2)
+        for model in (network().train(), panels_network().train()):
+            state = copy.deepcopy(model.state_dict())
+            found = []
+            for _ in range(2):
+                model.load_state_dict(state)
+                with cpu_kernels():
+                    found.append(step(model, images))
+            assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    finally:
+        torch.set_num_threads(usual)
