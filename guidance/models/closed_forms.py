@@ -38,10 +38,9 @@ class _UnitNorm(torch.autograd.Function):
 def unit_norm(weight: Tensor) -> Tensor:
     """Divide filters [C', ...] by their Euclidean norms."""
     if for_compiler():
-        plain: Tensor = weight / torch.linalg.vector_norm(
-            weight, dim=tuple(range(1, weight.ndim)), keepdim=True
-        )
-        return plain
+        # Torch's norm adds up in float64 too, and what a compiler makes of it does not.
+        squares = weight.double().square().sum(tuple(range(1, weight.ndim)), keepdim=True)
+        return weight / squares.sqrt().to(weight.dtype)
     out: Tensor = _UnitNorm.apply(weight)
     return out
 

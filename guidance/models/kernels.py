@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from subprocess import SubprocessError
 
 import torch
 from torch import Tensor
@@ -76,21 +77,22 @@ def in_use_for(x: Tensor) -> bool:
 def ready(name: str) -> bool:
     """Return whether the kernels of ``name.cpp`` can be called; compile them if they are not.
 
-    What cannot be compiled is warned of once.
+    Where something cannot be compiled there is one warning, of the first.
     """
     if not AVAILABLE or name in _failed:
         return False
     try:
         library(name)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, SubprocessError) as error:
+        if not _failed:
+            cause = str(error).strip().split("\n")[0]
+            log.warning(
+                "kernels for the CPU (%s) cannot be compiled, so that steps are slower: %s. They need a C++ "
+                "compiler; CXX names another one",
+                name,
+                cause,
+            )
         _failed.add(name)
-        cause = str(error).strip().split("\n")[0]
-        log.warning(
-            "kernels for the CPU (%s) cannot be compiled, so that steps are slower: %s. They need a C++ "
-            "compiler; CXX names another one",
-            name,
-            cause,
-        )
         return False
     return True
 
