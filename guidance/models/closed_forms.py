@@ -13,11 +13,26 @@ from guidance.models import channel_sums
 from guidance.models.plain_formulas import for_compiler
 
 
+def _norms(weight: Tensor) -> Tensor:
+    """Return the norms of filters, of sums in float64: in float32 thousands of squares round many times."""
+    exact = _exact(weight)
+    if for_compiler():
+        squares = weight.to(exact).square().sum(tuple(range(1, weight.ndim)), keepdim=True)
+        return squares.sqrt().to(weight.dtype)
+    others = tuple(range(1, weight.ndim))
+    norms: Tensor = torch.linalg.vector_norm(weight, dim=others, keepdim=True, dtype=exact)
+    return norms.to(weight.dtype)
+
+
+def _exact(x: Tensor) -> torch.dtype:
+    """Return the most exact type that a device has."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
+
+
 class _UnitNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(weight.flatten(1), dim=1).view(-1, *[1] * (weight.ndim - 1))
-        unit: Tensor = weight / norm
+        unit: Tensor = weight / _norms(weight)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(weight, unit)
         return unit
@@ -29,18 +44,16 @@ class _UnitNorm(torch.autograd.Function):
             return None
         weight, unit = ctx.saved_tensors
         others = tuple(range(1, weight.ndim))
-        norm = torch.linalg.vector_norm(weight, dim=others, keepdim=True)
+        norm = _norms(weight)
         along = (gradient * unit).sum(others, keepdim=True)
         of_weight: Tensor = (gradient - unit * along) / norm
         return of_weight
 
 
 def unit_norm(weight: Tensor) -> Tensor:
-    """Divide filters [C', ...] by their Euclidean norms."""
+    """Divide filters [C', ...] by their Euclidean norms, which are rounded once."""
     if for_compiler():
-        # Torch's norm adds up in float64 too, and what a compiler makes of it does not.
-        squares = weight.double().square().sum(tuple(range(1, weight.ndim)), keepdim=True)
-        return weight / squares.sqrt().to(weight.dtype)
+        return weight / _norms(weight)
     out: Tensor = _UnitNorm.apply(weight)
     return out
 
