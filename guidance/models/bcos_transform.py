@@ -10,7 +10,7 @@ Operators of torch (``torch.ops.guidance``), which have no derivatives but each 
 import torch
 from torch import Tensor
 
-from guidance.models.kernels import DTYPES, call, channels_last, in_use_for, ready
+from guidance.models.kernels import DTYPES, call, channels_last, empty_maps, in_use_for, ready
 
 
 def takes(out: Tensor, norm: Tensor) -> bool:
@@ -68,16 +68,11 @@ def gradients(
 
 @transform.register_fake
 def _maps(out: Tensor, norm: Tensor) -> tuple[Tensor, Tensor]:
-    return _map(out), _map(out)
+    return empty_maps(out, out.shape[1]), empty_maps(out, out.shape[1])
 
 
 @gradients.register_fake
 def _gradients(
     of_scaled: Tensor | None, of_factor: Tensor | None, out: Tensor, norm: Tensor
 ) -> tuple[Tensor, Tensor]:
-    return _map(out), norm.new_empty(norm.shape)
-
-
-def _map(like: Tensor) -> Tensor:
-    images, channels, height, width = like.shape
-    return like.new_empty(images, height, width, channels).permute(0, 3, 1, 2)
+    return empty_maps(out, out.shape[1]), norm.new_empty(norm.shape)

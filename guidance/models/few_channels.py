@@ -5,8 +5,7 @@ stretch of a row of the image, takes the place of channels: the transposed convo
 of a row by all filters at once and adds up what overlaps, and the filters' gradient multiplies rows of
 patches where they are (``few_channels.cpp``). In float32 they round less than torch's.
 
-These are operators of torch (``torch.ops.guidance``), as a compiled program calls them; they have no
-derivatives.
+These are operators of torch (``torch.ops.guidance``), which have no derivatives.
 """
 
 from collections.abc import Sequence

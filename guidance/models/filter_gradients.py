@@ -6,7 +6,7 @@ cache, and multiplied by the kernel that multiplies tiles, once for each tap of 
 (``filter_gradients.cpp``). In float32 it rounds about as torch's convolution does, and with several taps a
 fifth as much where there is AVX2 alone.
 
-An operator of torch (``torch.ops.guidance``), as a compiled program calls it; it has no derivative.
+An operator of torch (``torch.ops.guidance``), which has no derivative.
 """
 
 from collections.abc import Sequence

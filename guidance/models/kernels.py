@@ -134,6 +134,12 @@ def channels_last(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
+def empty_maps(like: Tensor, channels: int) -> Tensor:
+    """Return memory for [N, channels, H, W], channels last, of as many images and pixels as ``like``."""
+    images, height, width = size(like)
+    return like.new_empty(images, height, width, channels).permute(0, 3, 1, 2)
+
+
 def size(x: Tensor) -> tuple[int, int, int]:
     """Return N, H and W of what is [N, C, H, W]."""
     images, _, height, width = x.shape

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from guidance.models.kernels import ORDER, PANEL, call, channels_last, size
+from guidance.models.kernels import ORDER, PANEL, call, channels_last, empty_maps, size
 
 TILE = 4
 """Height and width of the tiles of an output."""
@@ -82,7 +82,7 @@ def convolution(x: Tensor, values: Tensor, channels: int, transposed: bool) -> T
     Returns:
         [N, channels, H, W], channels last.
     """
-    out = _images(x, channels)
+    out = empty_maps(x, channels)
     call(
         "winograd",
         "convolution",
@@ -127,15 +127,9 @@ def _values(weight: Tensor) -> Tensor:
 
 @convolution.register_fake
 def _(x: Tensor, values: Tensor, channels: int, transposed: bool) -> Tensor:
-    return _images(x, channels)
+    return empty_maps(x, channels)
 
 
 @gradients.register_fake
 def _filters(outputs: Tensor, inputs: Tensor) -> Tensor:
     return outputs.new_empty(outputs.shape[1], 3, 3, inputs.shape[1]).permute(0, 3, 1, 2)
-
-
-def _images(like: Tensor, channels: int) -> Tensor:
-    """Return memory for [N, channels, H, W], of as many images and pixels as ``like``."""
-    images, height, width = size(like)
-    return like.new_empty(images, height, width, channels).permute(0, 3, 1, 2)
